@@ -1,0 +1,156 @@
+"""From a file to a transformer: what is in it, whether it is NAVA, and its weights."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors
+import torch
+from torch import Tensor
+
+from .config import ConfigError, NavaConfig
+from .transformer import NavaTransformer
+
+PREFIXES = ("backbone.", "model.diffusion_model.", "diffusion_model.", "model.")
+SCALE = ".weight_scale"  # one float per output row beside an fp8 weight, in the released fp8 file
+
+# What people load by mistake: a key that only such a file has -> what it is and where it belongs.
+MISTAKES = (
+    (".lora_", "a LoRA: load the NAVA model first, then this file with LoraLoaderModelOnly"),
+    ("lora_unet_", "a LoRA: load the NAVA model first, then this file with LoraLoaderModelOnly"),
+    ("encoder.block.0.layer.0.SelfAttention", "a T5 text encoder: it belongs in models/text_encoders"),
+    ("shared.weight", "a T5 text encoder: it belongs in models/text_encoders"),
+    ("vocoder.", "an audio VAE: load it with LTXVAudioVAELoader"),
+    ("decoder.middle.0.residual.0.gamma", "a Wan video VAE: it belongs in models/vae"),
+    ("first_stage_model.", "a VAE or a whole image checkpoint, not NAVA"),
+    ("stage0.0.w", "a ReDimNet voice encoder: it belongs in models/audio_encoders"),
+    ("patchify_proj.", "an LTX video model, not NAVA"),
+    ("blocks.0.cross_attn.q.weight", "a Wan video model, not NAVA (NAVA has double_blocks and single_blocks)"),
+    ("double_blocks.0.img_attn.", "a Flux or HunyuanVideo model, not NAVA"),
+)
+
+
+class CheckpointError(ValueError):
+    """A file is not a readable NAVA checkpoint; the message names the file, the fault and the remedy."""
+
+
+def read_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Tensor shapes and metadata of a safetensors file, without reading weights."""
+    path = Path(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}, dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path.name} is not a complete safetensors file ({error}). "
+            "The download was probably cut short: compare its size with the source and fetch it again."
+        ) from error
+
+
+def key_prefix(keys: Iterable[str]) -> str:
+    """The prefix under which a file keeps the transformer: `backbone.` in the released files, or none."""
+    keys = set(keys)
+    for prefix in PREFIXES:
+        if any(k.startswith(prefix + "patch_embedding") for k in keys):
+            return prefix
+    return ""
+
+
+def without_prefix(entries: Mapping[str, object]) -> dict[str, object]:
+    """The transformer's own entries, unprefixed; entries of other models in the same file are dropped."""
+    prefix = key_prefix(entries)
+    return {k.removeprefix(prefix): v for k, v in entries.items() if k.startswith(prefix)}
+
+
+def likely_cause(keys: Iterable[str]) -> str | None:
+    """What a file with these keys probably is, if it is a known mistake."""
+    keys = list(keys)
+    return next((cause for mark, cause in MISTAKES if any(mark in k for k in keys)), None)
+
+
+def expected_shapes(config: NavaConfig) -> dict[str, tuple[int, ...]]:
+    """Every key and shape of a transformer of this configuration; takes no memory for weights."""
+    return {k: tuple(v.shape) for k, v in NavaTransformer(config, device="meta").state_dict().items()}
+
+
+def identify(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str], name: str) -> NavaConfig:
+    """The configuration of a file with these (unprefixed) shapes, after checking every key and shape.
+
+    name: how messages call the file. Raises CheckpointError naming what is missing, extra or misshapen.
+    """
+    weights = {k: v for k, v in shapes.items() if not is_quantization_key(k)}
+    cause = likely_cause(weights)
+    try:
+        config = NavaConfig.from_shapes(weights, metadata)
+    except ConfigError as error:
+        hint = f"It looks like {cause}." if cause else "Is this really a NAVA transformer (NAVA.safetensors)?"
+        raise CheckpointError(f"{name} is not a NAVA model: {error}. {hint}") from error
+    expected = expected_shapes(config)
+    faults = [
+        _listed("missing", [k for k in expected if k not in weights]),
+        _listed("not part of NAVA", [k for k in weights if k not in expected]),
+        _listed(
+            "of the wrong shape",
+            [
+                f"{k} {list(weights[k])} instead of {list(expected[k])}"
+                for k in expected
+                if k in weights and not _same_shape(weights[k], expected[k])
+            ],
+        ),
+    ]
+    faults = [f for f in faults if f]
+    if faults:
+        hint = f"It looks like {cause}." if cause else "The file is incomplete, or made for another version of NAVA."
+        raise CheckpointError(f"{name} does not fit NAVA: {'; '.join(faults)}. {hint}")
+    return config
+
+
+def is_quantization_key(key: str) -> bool:
+    """Whether an entry describes how a weight is stored, rather than being one."""
+    return key.endswith((SCALE, ".weight_scale_2", ".input_scale", ".scale_weight", ".scale_input", ".comfy_quant")) or (
+        key == "scaled_fp8"
+    )
+
+
+def _same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    # 4-bit formats pack two values into one along the input dimension
+    return found == wanted or (len(wanted) == 2 and found == (wanted[0], wanted[1] // 2))
+
+
+def _listed(fault: str, keys: list[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"{', '.join(keys[:3])}{more} {'is' if len(keys) == 1 else 'are'} {fault}"
+
+
+def dequantized_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """An fp8 weight `[out, in]` with one scale per output row, as `dtype`."""
+    return (weight.to(torch.float32) * scale.to(torch.float32)[:, None]).to(dtype)
+
+
+def load_transformer(path: str | Path, dtype: torch.dtype | None = None, device="cpu") -> NavaTransformer:
+    """Load a transformer for use without a host, in eval mode.
+
+    dtype None means float32. Reads float32, bf16 and the released fp8 layout, with or without `backbone.`.
+    Raises CheckpointError when the file is not a complete NAVA transformer.
+    """
+    path, dtype = Path(path), dtype or torch.float32
+    shapes, metadata = read_header(path)
+    config = identify(without_prefix(shapes), metadata, path.name)
+    prefix = key_prefix(shapes)
+    model = NavaTransformer(config, device="meta", dtype=dtype)
+    weights = {}
+    with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
+        for key in model.state_dict():
+            weight = file.get_tensor(prefix + key)
+            scale = prefix + key.removesuffix(".weight") + SCALE
+            if scale in shapes:
+                weights[key] = dequantized_rows(weight, file.get_tensor(scale), dtype)
+            else:
+                weights[key] = weight.to(dtype)
+    model.load_state_dict(weights, assign=True)
+    logging.getLogger(__name__).info("loaded %s: %d blocks, %s", path.name, len(model.double_blocks), dtype)
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,106 @@
+"""The shape of a NAVA transformer: read from a file's metadata or from its tensor shapes."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+
+# What tensor shapes cannot tell, as it is in the released model.
+RELEASED_HEAD_DIM = 128
+
+
+class ConfigError(ValueError):
+    """A file's shapes or metadata do not describe a NAVA transformer."""
+
+
+@dataclass(frozen=True)
+class NavaConfig:
+    """Sizes of the Align-then-Fuse MMDiT (arXiv 2605.30073, section 3). Defaults: the released 6.3 B model."""
+
+    dim: int = 3072
+    num_heads: int = 24
+    num_double_layers: int = 10  # alignment blocks
+    num_single_layers: int = 20  # fusion blocks
+    ffn_dim: int = 14336
+    freq_dim: int = 256
+    text_dim: int = 4096
+    text_len: int = 512
+    vid_in_dim: int = 48
+    vid_out_dim: int = 48
+    audio_in_dim: int = 128
+    audio_out_dim: int = 128
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    temporal_rope_scaling_factor: float = 0.24
+    eps: float = 1e-6
+    add_spk_emb: bool = True
+    voice_dim: int = 192
+
+    def __post_init__(self):
+        object.__setattr__(self, "patch_size", tuple(self.patch_size))
+        if self.dim % self.num_heads or self.head_dim % 2:
+            raise ConfigError(f"dim {self.dim} does not split into {self.num_heads} heads of even size")
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+    @property
+    def audio_mlp_dim(self) -> int:
+        """Hidden width of the audio patch embedding's gated MLP."""
+        return math.ceil(int(2 * 4 * self.dim / 3) / 256) * 256
+
+    def to_metadata(self) -> str:
+        """The JSON text stored under the safetensors metadata key `nava_config`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_metadata(cls, text: str, **inferred) -> "NavaConfig":
+        """Read a `nava_config` entry; its values win over `inferred` ones. Unknown keys are ignored."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"the file's nava_config metadata is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError("the file's nava_config metadata is not a JSON object")
+        known = {f.name for f in fields(cls)}
+        return cls(**{**inferred, **{k: v for k, v in values.items() if k in known}})
+
+    @classmethod
+    def from_shapes(cls, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> "NavaConfig":
+        """Infer the configuration from unprefixed tensor shapes, then let `nava_config` metadata win.
+
+        Raises ConfigError naming the first tensor that is needed and not there.
+        """
+
+        def shape(key: str, dims: int) -> tuple[int, ...]:
+            if key not in shapes:
+                raise ConfigError(f"the tensor {key} is missing")
+            if len(shapes[key]) != dims:
+                raise ConfigError(f"the tensor {key} has shape {list(shapes[key])}, expected {dims} dimensions")
+            return shapes[key]
+
+        def count(prefix: str) -> int:
+            return 1 + max((int(k.split(".")[1]) for k in shapes if k.startswith(prefix)), default=-1)
+
+        dim, vid_in, *patch = shape("patch_embedding.weight", 5)
+        patch_volume = math.prod(patch)
+        inferred = {
+            "dim": dim,
+            "num_heads": max(1, dim // RELEASED_HEAD_DIM),
+            "num_double_layers": count("double_blocks."),
+            "num_single_layers": count("single_blocks."),
+            "freq_dim": shape("time_embedding.0.weight", 2)[1],
+            "text_dim": shape("text_embedding.0.weight", 2)[1],
+            "vid_in_dim": vid_in,
+            "vid_out_dim": shape("head.head.weight", 2)[0] // patch_volume,
+            "audio_in_dim": shape("patch_embedding_audio.0.weight", 3)[1],
+            "audio_out_dim": shape("head_audio.head.weight", 2)[0],
+            "patch_size": tuple(patch),
+            "add_spk_emb": "speaker_embedding.null_token" in shapes,
+        }
+        first_block = "double_blocks.0." if inferred["num_double_layers"] else "single_blocks.0."
+        inferred["ffn_dim"] = shape(first_block + "ffn.0.bias", 1)[0]
+        if inferred["add_spk_emb"]:
+            inferred["voice_dim"] = shape("speaker_embedding.net.0.weight", 1)[0]
+        if metadata and "nava_config" in metadata:
+            return cls.from_metadata(metadata["nava_config"], **inferred)
+        return cls(**inferred)

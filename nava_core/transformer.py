@@ -1,0 +1,191 @@
+"""The NAVA transformer: joint velocity of picture and sound (arXiv 2605.30073, section 3)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import attention as torch_attention
+from .blocks import AudioPatchEmbedding, Block, Head, Layout, Parts, Span, SpeakerEmbedding
+from .config import NavaConfig
+from .rope import rope_table, rotate as torch_rotate
+
+# (length, factor): `length` latent frames (or audio tokens) whose timestep is factor * t; 0 is clean, 1 is noisy.
+NoiseSpans = Sequence[tuple[int, float]]
+
+
+def timestep_sinusoid(timestep: Tensor, dim: int) -> Tensor:
+    """`timestep [...]` in 0..1000 -> `[..., dim]` float32, cosines first, computed in float64 where there is such."""
+    wide = torch.float32 if timestep.device.type == "mps" else torch.float64
+    half = dim // 2
+    omega = 10000 ** (-torch.arange(half, dtype=wide, device=timestep.device) / half)
+    angles = timestep.to(wide)[..., None] * omega
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).float()
+
+
+class NavaTransformer(nn.Module):
+    """Align-then-Fuse MMDiT over [video; audio] tokens.
+
+    operations: layer classes (`torch.nn`, or ComfyUI's). attention(q, k, v, heads, **options) and rotate(x, table):
+    replaceable kernels, see `attention.py` and `rope.py`. Parameters are uninitialised until loaded.
+    """
+
+    def __init__(
+        self,
+        config: NavaConfig,
+        operations=nn,
+        attention: Callable[..., Tensor] = torch_attention,
+        rotate: Callable[[Tensor, Tensor], Tensor] = torch_rotate,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.config = c = config
+        self.dtype = dtype
+        parts = Parts(operations, attention, rotate, device, dtype)
+        self.patch_embedding = operations.Conv3d(
+            c.vid_in_dim, c.dim, kernel_size=c.patch_size, stride=c.patch_size, device=device, dtype=dtype
+        )
+        self.patch_embedding_audio = AudioPatchEmbedding(c.audio_in_dim, c.dim, c.audio_mlp_dim, parts)
+        self.text_embedding = nn.Sequential(
+            parts.linear(c.text_dim, c.dim), nn.GELU(approximate="tanh"), parts.linear(c.dim, c.dim)
+        )
+        self.time_embedding = nn.Sequential(parts.linear(c.freq_dim, c.dim), nn.SiLU(), parts.linear(c.dim, c.dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), parts.linear(c.dim, 6 * c.dim))
+        if c.add_spk_emb:
+            self.speaker_embedding = SpeakerEmbedding(c.voice_dim, c.dim, parts)
+
+        def blocks(count: int, streams: int) -> nn.ModuleList:
+            return nn.ModuleList(Block(c.dim, c.ffn_dim, c.num_heads, c.eps, streams, parts) for _ in range(count))
+
+        self.double_blocks = blocks(c.num_double_layers, streams=2)
+        self.single_blocks = blocks(c.num_single_layers, streams=1)
+        pt, ph, pw = c.patch_size
+        self.head = Head(c.dim, c.vid_out_dim * pt * ph * pw, c.eps, parts)
+        self.head_audio = Head(c.dim, c.audio_out_dim, c.eps, parts)
+
+    def forward(
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        timestep: Tensor,
+        context: Tensor,
+        voices: Sequence[Tensor] | None = None,
+        voice_positions: Sequence[Sequence[int]] | None = None,
+        joint: bool = True,
+        clean_first_frame: bool = False,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Velocity of picture and sound; x0 = x - sigma * velocity.
+
+        video `[B, C, T, H, W]` or None, audio `[B, L, C]` or None, timestep `[B]` = 1000 * sigma, context
+        `[B, S, text_dim]` with S <= text_len. voices: per batch row a `[n, 192]` tensor; voice_positions: per batch
+        row the context rows they replace. joint False lets each modality attend only to itself.
+        clean_first_frame: the first latent frame is noise-free (image to video). Returns tensors shaped as the
+        inputs, None for None.
+        """
+        embedded = self.embed_context(context, voices, voice_positions)
+        spans = ((1, 0.0), (video.shape[2] - 1, 1.0)) if clean_first_frame and video is not None else None
+        return self.velocity(video, audio, timestep, embedded, joint=joint, video_spans=spans)
+
+    def embed_context(
+        self,
+        context: Tensor,
+        voices: Sequence[Tensor] | None = None,
+        voice_positions: Sequence[Sequence[int]] | None = None,
+    ) -> Tensor:
+        """Text rows `[B, S, text_dim]`, with voices in the place of rows, as the blocks see them: `[B, text_len, dim]`."""
+        length = self.config.text_len
+        if context.shape[1] > length:
+            raise ValueError(f"context has {context.shape[1]} rows, the model takes at most {length}")
+        rows = self.text_embedding(F.pad(context, (0, 0, 0, length - context.shape[1])))
+        if voices is None or voice_positions is None:
+            return rows
+        rows = rows.clone()
+        for row, batch_voices, positions in zip(rows, voices, voice_positions, strict=True):
+            count = min(len(batch_voices), len(positions))
+            if count:
+                index = torch.tensor(list(positions[:count]), device=row.device)
+                row[index] = self.speaker_embedding(batch_voices[:count].to(row))
+        return rows
+
+    def velocity(
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        timestep: Tensor,
+        context: Tensor,
+        joint: bool = True,
+        video_spans: NoiseSpans | None = None,
+        audio_spans: NoiseSpans | None = None,
+        options: dict | None = None,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """As `forward`, with an already embedded context `[B, text_len, dim]`.
+
+        video_spans, audio_spans: noise level along time (see NoiseSpans); None means fully noisy. options: keyword
+        arguments for the attention function.
+        """
+        sequence, grid, size = [], (0, 0, 0), None
+        if video is not None:
+            size = video.shape[-2:]
+            x, grid = self._video_tokens(video)
+            sequence.append(x)
+        if audio is not None:
+            sequence.append(self.patch_embedding_audio(audio.transpose(1, 2)).transpose(1, 2))
+        if not sequence:
+            raise ValueError("nothing to denoise: video and audio are both None")
+        x = torch.cat(sequence, dim=1)
+
+        factors, layout = self._layout(grid, x.shape[1], joint, video_spans, audio_spans, options or {}, x.device)
+        t = timestep[:, None] * torch.tensor(factors, dtype=timestep.dtype, device=timestep.device)
+        e = self.time_embedding(timestep_sinusoid(t, self.config.freq_dim).to(x.dtype))
+        e0 = self.time_projection(e).unflatten(-1, (6, -1))
+
+        for block in self.double_blocks:
+            x = block(x, e0, context, layout)
+        for block in self.single_blocks:
+            x = block(x, e0, context, layout)
+
+        n = layout.video_tokens
+        video_out = audio_out = None
+        if video is not None:
+            spans = tuple(s for s in layout.stream_spans if s[1] <= n)
+            video_out = self._unpatch(self.head(x[:, :n], e, spans), grid)[..., : size[0], : size[1]]
+        if audio is not None:
+            spans = tuple((a - n, b - n, row - len(factors)) for a, b, row in layout.stream_spans if a >= n)
+            audio_out = self.head_audio(x[:, n:], e, spans)
+        return video_out, audio_out
+
+    def _video_tokens(self, video: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        _, ph, pw = self.config.patch_size
+        x = self.patch_embedding(F.pad(video, (0, -video.shape[-1] % pw, 0, -video.shape[-2] % ph)))
+        return x.flatten(2).transpose(1, 2), tuple(x.shape[2:])
+
+    def _unpatch(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Tokens with features (pt, ph, pw, channel) -> `[B, C, T, H, W]`."""
+        x = x.unflatten(1, grid).unflatten(-1, (*self.config.patch_size, -1))
+        return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+    def _layout(self, grid, tokens, joint, video_spans, audio_spans, options, device) -> tuple[list[float], Layout]:
+        """Distinct timestep factors, and the arrangement of tokens that refers to them by row."""
+        frames, per_frame = grid[0], grid[1] * grid[2]
+        video_tokens = frames * per_frame
+        audio_tokens = tokens - video_tokens
+        video_spans = [(n * per_frame, f) for n, f in video_spans or ((frames, 1.0),) if n * per_frame]
+        audio_spans = [(n, f) for n, f in audio_spans or ((audio_tokens, 1.0),) if n]
+        factors = sorted({f for _, f in (*video_spans, *audio_spans)})
+        streams: list[Span] = []
+        fused: list[Span] = []
+        start = 0
+        for offset, spans in ((0, video_spans), (len(factors), audio_spans)):
+            for length, factor in spans:
+                row = factors.index(factor)
+                streams.append((start, start + length, offset + row))
+                merge = bool(fused) and fused[-1][2] == row
+                fused.append((fused.pop()[0] if merge else start, start + length, row))
+                start += length
+        if start != tokens:
+            raise ValueError(f"noise spans cover {start} tokens, the input has {tokens}")
+        scale = self.config.temporal_rope_scaling_factor
+        rotation = rope_table(grid, audio_tokens, self.config.head_dim, scale, device)
+        return factors, Layout(video_tokens, audio_tokens, tuple(streams), tuple(fused), rotation, joint, options)
