@@ -8,6 +8,7 @@ from .sampling import sample
 from .schedule import flow_sigmas, network_timestep
 from .transformer import NavaTransformer
 from .unipc import sample_unipc
+from .voice import load_voice_encoder
 
 __all__ = [
     "CheckpointError",
@@ -18,6 +19,7 @@ __all__ = [
     "audio_to_tokens",
     "flow_sigmas",
     "load_transformer",
+    "load_voice_encoder",
     "network_timestep",
     "sample",
     "sample_unipc",

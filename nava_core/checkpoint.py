@@ -14,10 +14,13 @@ from .transformer import NavaTransformer
 PREFIXES = ("backbone.", "model.diffusion_model.", "diffusion_model.", "model.")
 SCALE = ".weight_scale"  # one float per output row beside an fp8 weight, in the released fp8 file
 
+LORA = "a LoRA: load the NAVA model first, then this file with LoraLoaderModelOnly"
+
 # What people load by mistake: a key that only such a file has -> what it is and where it belongs.
 MISTAKES = (
-    (".lora_", "a LoRA: load the NAVA model first, then this file with LoraLoaderModelOnly"),
-    ("lora_unet_", "a LoRA: load the NAVA model first, then this file with LoraLoaderModelOnly"),
+    ("lora_A.", LORA),
+    ("lora_down.", LORA),
+    ("lora_unet_", LORA),
     ("encoder.block.0.layer.0.SelfAttention", "a T5 text encoder: it belongs in models/text_encoders"),
     ("shared.weight", "a T5 text encoder: it belongs in models/text_encoders"),
     ("vocoder.", "an audio VAE: load it with LTXVAudioVAELoader"),
@@ -66,8 +69,8 @@ def without_prefix(entries: Mapping[str, object]) -> dict[str, object]:
 
 def likely_cause(keys: Iterable[str]) -> str | None:
     """What a file with these keys probably is, if it is a known mistake."""
-    keys = list(keys)
-    return next((cause for mark, cause in MISTAKES if any(mark in k for k in keys)), None)
+    dotted = ["." + k for k in keys]
+    return next((cause for mark, cause in MISTAKES if any("." + mark in k for k in dotted)), None)
 
 
 def expected_shapes(config: NavaConfig) -> dict[str, tuple[int, ...]]:

@@ -10,10 +10,15 @@ from torch import Tensor
 BASE = 10000.0
 
 
-def _angles(positions: Tensor, pairs: int) -> Tensor:
-    """Angles `[len(positions), pairs]` in float64, on an axis that owns `pairs` channel pairs."""
-    exponent = torch.arange(pairs, dtype=torch.float64, device=positions.device) / pairs
-    return positions.double()[:, None] * BASE**-exponent
+def _turns(positions: Tensor, pairs: int, device) -> Tensor:
+    """Rotations `[len(positions), pairs, 2, 2]` on an axis that owns `pairs` channel pairs.
+
+    Angles in float64 on the CPU (not every accelerator has it): an axis is short, so this is cheap.
+    """
+    exponent = torch.arange(pairs, dtype=torch.float64) / pairs
+    angles = positions.double()[:, None] * BASE**-exponent
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2)).float().to(device)
 
 
 def axis_pairs(head_dim: int) -> tuple[int, int, int]:
@@ -26,31 +31,18 @@ def rope_table(grid: tuple[int, int, int], audio_tokens: int, head_dim: int, aud
     """Rotations of the sequence [video; audio].
 
     grid: (T, H, W) of video *patches* in (t, h, w) row-major order, any may be 0. audio_tokens: L; token l stands at
-    time l * audio_scale and rotates only the time pairs. Computed on the CPU in float64 (not every accelerator has
-    it), returned as float32 `[1, T*H*W + L, 1, head_dim/2, 2, 2]` on `device`.
+    time l * audio_scale and rotates only the time pairs. Returns float32 `[1, T*H*W + L, 1, head_dim/2, 2, 2]`.
     """
-    time, height, width = axis_pairs(head_dim)
-    frames, rows, columns = grid
-
-    def spread(angles: Tensor, axis: int) -> Tensor:
-        view = [1, 1, 1, angles.shape[1]]
-        view[axis] = angles.shape[0]
-        return angles.view(view).expand(frames, rows, columns, -1)
-
-    video = torch.cat(
-        [
-            spread(_angles(torch.arange(frames), time), 0),
-            spread(_angles(torch.arange(rows), height), 1),
-            spread(_angles(torch.arange(columns), width), 2),
-        ],
-        dim=-1,
-    ).reshape(-1, head_dim // 2)
-    sound = torch.zeros(audio_tokens, head_dim // 2, dtype=torch.float64)
-    sound[:, :time] = _angles(torch.arange(audio_tokens) * audio_scale, time)
-    angles = torch.cat([video, sound])
-    cos, sin = angles.cos(), angles.sin()
-    table = torch.stack([cos, -sin, sin, cos], dim=-1).float()
-    return table.view(1, -1, 1, head_dim // 2, 2, 2).to(device)
+    pairs = axis_pairs(head_dim)
+    axes = []
+    for axis, (length, owned) in enumerate(zip(grid, pairs, strict=True)):
+        view = [1, 1, 1, owned, 2, 2]
+        view[axis] = length
+        axes.append(_turns(torch.arange(length), owned, device).view(view).expand(*grid, owned, 2, 2))
+    video = torch.cat(axes, dim=3).flatten(0, 2)
+    sound = _turns(torch.arange(audio_tokens) * audio_scale, pairs[0], device)
+    still = torch.eye(2, device=device).expand(audio_tokens, pairs[1] + pairs[2], 2, 2)
+    return torch.cat([video, torch.cat([sound, still], dim=1)])[None, :, None]
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:

@@ -1,0 +1,155 @@
+"""Prompts: cleaning, spoken spans, tokens, and which voice speaks where (paper section 3.3).
+
+A spoken line is written `<S>words<E>`. `<S>` takes the next voice in order, `<S:Anna>` the voice named Anna, `<S:->`
+no particular voice. Every opening tag reaches the model as plain `<S>` followed by a sentinel token, whose row in the
+text context a voice replaces.
+"""
+
+import html
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import ftfy
+
+TOKEN_LIMIT = 512  # including the end token
+EOS = 1
+NO_VOICE = "-"
+TAG = re.compile(r"<S(?::([^<>]*))?>|<E>")
+OPEN, CLOSE = "<S>", "<E>"
+
+DEFAULT_NEGATIVE = (
+    "画面模糊，过曝，静止不动的画面，字幕，水印，低质量，多余的手指，畸形的肢体，面部扭曲，倒着走，多人同时说话，"
+    "机械的声音，沉闷的声音，回声，失真，爆音，削波，杂音"
+)
+DEFAULT_NEGATIVE_AUDIO = "机械的声音，沉闷的声音，回声，失真，爆音，削波，杂音，多人同时说话"
+
+
+class PromptError(ValueError):
+    """A prompt that cannot mean what its writer wants; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A cleaned prompt, cut into the text after each opening tag.
+
+    pieces[0] ends with the first `<S>`, and so on: there is one sentinel between any two pieces. names holds one
+    entry per spoken span: a speaker's name, NO_VOICE, or None for the next voice. problems are in the user's words.
+    """
+
+    pieces: tuple[str, ...]
+    names: tuple[str | None, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids with the end token, at most `limit`; positions[i] is the sentinel of spoken span i, None if cut off."""
+
+    ids: list[int]
+    positions: list[int | None]
+    full_length: int  # before truncation
+
+
+def clean(text: str) -> str:
+    """Repair mojibake, unescape HTML twice, collapse white space."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def parse(text: str) -> Prompt:
+    """Clean a prompt and find its spoken spans. Never fails: what is wrong with it is listed in `problems`."""
+    text = clean(text)
+    pieces, names, problems = [], [], []
+    current, open_at = "", None
+    end = 0
+    for tag in TAG.finditer(text):
+        current += text[end : tag.start()]
+        end = tag.end()
+        around = f"near “{text[max(0, tag.start() - 15) : tag.end() + 15]}”"
+        if tag[0] == CLOSE:
+            if open_at is None:
+                problems.append(f"{CLOSE} without an {OPEN} before it, {around}")
+            open_at = None
+            current += CLOSE
+        else:
+            if open_at is not None:
+                problems.append(f"{tag[0]} inside a spoken line that has no {CLOSE} yet, {around}")
+            open_at = around
+            name = tag[1].strip() if tag[1] is not None else None
+            if name == "":
+                problems.append(f"{tag[0]} names nobody, {around}: write {OPEN} or <S:Name>")
+            names.append(name or None)
+            pieces.append(current + OPEN)
+            current = ""
+    if open_at is not None:
+        problems.append(f"a spoken line is never closed with {CLOSE}, {open_at}")
+    pieces.append(current + text[end:])
+    return Prompt(tuple(pieces), tuple(names), tuple(problems))
+
+
+def sentinel_id(piece_count: int) -> int:
+    """Token id of `<extra_id_2>` for a SentencePiece model of `piece_count` pieces; 256297 for umT5-xxl."""
+    return piece_count + 300 - 1 - 2
+
+
+def tokenize(prompt: Prompt, encode: Callable[[str], list[int]], piece_count: int, limit: int = TOKEN_LIMIT) -> Tokens:
+    """Tokens of a prompt. encode gives the SentencePiece ids of a text, without special tokens."""
+    sentinel = sentinel_id(piece_count)
+    ids = list(encode(prompt.pieces[0]))
+    starts = []
+    for piece in prompt.pieces[1:]:
+        starts.append(len(ids))
+        ids += [sentinel, *encode(piece)]
+    kept = ids[: limit - 1] + [EOS]
+    return Tokens(kept, [s if s < limit - 1 else None for s in starts], len(ids) + 1)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Which voice speaks at which context row: rows[i] is spoken by voice indices[i], None for no particular voice."""
+
+    rows: tuple[int, ...]
+    indices: tuple[int | None, ...]
+    warnings: tuple[str, ...]
+
+
+def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str]) -> Binding:
+    """Give each spoken span its voice. voices: the names of the connected voices, in order ("" for unnamed).
+
+    Named spans take the voice of that name; the others take, in order, the voices that no span names. Spans left
+    without a voice keep their text. Raises PromptError when a span names a voice that is not connected.
+    """
+    index_of = {name: i for i, name in reversed(list(enumerate(voices))) if name}
+    known = ", ".join(index_of) or "none connected"
+    for name in prompt.names:
+        if name not in (None, NO_VOICE) and name not in index_of:
+            raise PromptError(f"<S:{name}> names a voice that is not connected (voices: {known})")
+    named = {index_of[n] for n in prompt.names if n in index_of}
+    queue = iter([i for i in range(len(voices)) if i not in named])
+    rows, indices, warnings, used = [], [], [], set()
+    for number, (name, row) in enumerate(zip(prompt.names, tokens.positions, strict=True), 1):
+        if name == NO_VOICE:
+            voice, speaks = None, True
+        elif name is None:
+            voice = next(queue, None)
+            speaks = voice is not None
+        else:
+            voice, speaks = index_of[name], True
+        if row is None:
+            warnings.append(
+                f"spoken line {number} lies beyond the model's {TOKEN_LIMIT} tokens and is lost: shorten the prompt"
+            )
+            continue
+        if speaks:
+            rows.append(row)
+            indices.append(voice)
+            used.add(voice)
+    unused = [voices[i] or f"number {i + 1}" for i in range(len(voices)) if i not in used]
+    if unused:
+        warnings.append(f"no spoken line uses the voice {', '.join(unused)}")
+    return Binding(tuple(rows), tuple(indices), tuple(warnings))

@@ -1,0 +1,121 @@
+"""Voices: from a recording to the 192 numbers that stand for its speaker (paper section 3.3)."""
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from .checkpoint import CheckpointError
+from .redimnet import SAMPLE_RATE, ReDimNet, ReDimNetConfig, UnsupportedConfig
+
+MAX_SECONDS = 30.0
+SHORT_SECONDS = 3.0
+MIN_SAMPLES = 800  # 50 ms at 16 kHz: less than a few frames says nothing, and cannot be padded by reflection
+SILENT_PEAK = 1e-3
+CLIPPED = 0.999
+CLIPPED_SHARE = 1e-3
+
+
+class AudioError(ValueError):
+    """A recording that no voice can be read from; the message says why."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A speaker: `embedding [192]` float32 on the CPU, and the name that prompts may use (may be empty)."""
+
+    name: str
+    embedding: Tensor
+
+
+def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
+    """Mono 16 kHz `[B, N]` float32, at most the first 30 s. Raises AudioError for what is not a recording."""
+    if waveform.ndim == 2:
+        waveform = waveform[None]
+    if waveform.ndim != 3:
+        raise AudioError(f"expected a waveform [channels, samples] or [batch, channels, samples], got {waveform.ndim} dims")
+    if sample_rate < 1:
+        raise AudioError(f"the sample rate is {sample_rate}")
+    if 0 in waveform.shape:
+        raise AudioError("the recording is empty")
+    waveform = waveform[..., : int(MAX_SECONDS * sample_rate)].float().mean(dim=1)
+    if not torch.isfinite(waveform).all():
+        raise AudioError("the recording contains NaN or infinite samples")
+    if sample_rate != SAMPLE_RATE:
+        waveform = torchaudio.functional.resample(waveform, sample_rate, SAMPLE_RATE)
+    if waveform.shape[-1] < MIN_SAMPLES:
+        raise AudioError(f"the recording lasts {waveform.shape[-1] / SAMPLE_RATE:.3f} s, too short to hear a voice in it")
+    return waveform
+
+
+def doubts(waveform: Tensor, sample_rate: int) -> list[str]:
+    """What may make a recording a poor reference, in the user's words; [] when nothing does."""
+    found = []
+    seconds = waveform.shape[-1] / sample_rate
+    if seconds < SHORT_SECONDS:
+        found.append(f"it lasts {seconds:.1f} s; 5 to 15 s of clean speech work best")
+    if seconds > MAX_SECONDS:
+        found.append(f"it lasts {seconds:.0f} s; only the first {MAX_SECONDS:.0f} s are used")
+    level = waveform.abs()
+    if level.max() < SILENT_PEAK:
+        found.append("it is silent")
+    elif (level >= CLIPPED).float().mean() > CLIPPED_SHARE:
+        found.append("it is clipped: record it more quietly")
+    return found
+
+
+class VoiceEncoder(nn.Module):
+    """encoder(waveform `[C, N]` or `[B, C, N]`, sample_rate) -> `[B, 192]`. Any rate and channel count."""
+
+    def __init__(self, config: ReDimNetConfig):
+        super().__init__()
+        self.network = ReDimNet(config)
+
+    @torch.no_grad()
+    def forward(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        weight = self.network.linear.weight
+        return self.network(prepare(waveform, sample_rate).to(weight.device)).to(torch.float32)
+
+
+def read_voice_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
+    """(model_config, state dict) of a released `.pt` or a `.safetensors` with `model_config` metadata."""
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist")
+    if path.suffix == ".safetensors":
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata, weights = file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path.name} is not a complete safetensors file ({error})") from error
+        if "model_config" not in metadata:
+            raise CheckpointError(f"{path.name} has no model_config metadata: it is not a ReDimNet voice encoder")
+        return json.loads(metadata["model_config"]), weights
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path.name} cannot be read safely as a PyTorch file ({reason})") from error
+    if not isinstance(content, dict) or not {"model_config", "state_dict"} <= content.keys():
+        raise CheckpointError(f"{path.name} is not a ReDimNet voice encoder: it needs model_config and state_dict")
+    return content["model_config"], content["state_dict"]
+
+
+def load_voice_encoder(path: str | Path) -> VoiceEncoder:
+    """Load a ReDimNet speaker encoder, in eval mode, float32, on the CPU."""
+    path = Path(path)
+    config, weights = read_voice_checkpoint(path)
+    try:
+        encoder = VoiceEncoder(ReDimNetConfig.from_dict(config))
+    except UnsupportedConfig as error:
+        raise CheckpointError(f"{path.name}: {error}") from error
+    try:
+        encoder.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path.name} does not fit its own model_config: {error}") from error
+    return encoder.eval().requires_grad_(False)

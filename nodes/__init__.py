@@ -1,0 +1,34 @@
+"""The nodes, in the graph's order."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .decode import NavaDecode
+from .dialogue import NavaDialogue
+from .first_frame import NavaFirstFrame
+from .guide import NavaGuider
+from .join import NavaJoin
+from .latent import NavaEmptyLatent
+from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
+from .sample import NavaSamplerSelect, NavaScheduler
+from .text import NavaTextEncode
+from .voice import NavaVoice, NavaVoiceEncoderLoader
+
+
+class NavaExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            NavaModelLoader,
+            NavaTextEncoderLoader,
+            NavaVideoVAELoader,
+            NavaVoiceEncoderLoader,
+            NavaVoice,
+            NavaDialogue,
+            NavaTextEncode,
+            NavaEmptyLatent,
+            NavaFirstFrame,
+            NavaGuider,
+            NavaScheduler,
+            NavaSamplerSelect,
+            NavaDecode,
+            NavaJoin,
+        ]

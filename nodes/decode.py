@@ -1,0 +1,100 @@
+"""LATENT -> IMAGE and AUDIO."""
+
+import logging
+
+import comfy.model_management
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..nava_core.media import fit_length
+from ..nava_core.sizes import FPS
+from .host import AUDIO_CHANNELS
+from .vae import require_audio_vae, require_video_vae
+
+TILING = ("auto", "on", "off")
+TILE, OVERLAP = 32, 8  # latent values: 512 and 128 pixels
+
+
+class NavaDecode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaDecode",
+            display_name="NAVA Decode",
+            category="NAVA/latent",
+            description="Decodes a LATENT to frames and to 48 kHz stereo sound of the same length.",
+            inputs=[
+                io.Latent.Input("latent", lazy=True, tooltip="From the sampler: picture and sound, or one of them."),
+                io.Vae.Input("video_vae", optional=True, tooltip="The Wan 2.2 video VAE. Needed for a picture."),
+                io.Vae.Input("audio_vae", optional=True, tooltip="The LTX-2.3 audio VAE. Needed for sound."),
+                io.Combo.Input("tiling", options=list(TILING), default="auto", tooltip="Decode the picture in tiles: slower, needs much less memory. auto: when the memory does not suffice otherwise."),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images", tooltip="The frames; clips of a batch follow each other."),
+                io.Audio.Output("audio", display_name="audio"),
+                io.Float.Output("fps", display_name="fps", tooltip="Frame rate, for CreateVideo."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def check_lazy_status(cls, latent=None, video_vae=None, audio_vae=None, tiling="auto"):
+        # The latent is lazy so that the VAEs are there, and are checked, before sampling starts.
+        if video_vae is None and audio_vae is None:
+            raise ValueError("NavaDecode: connect video_vae (for a picture), audio_vae (for sound), or both")
+        if video_vae is not None:
+            require_video_vae(video_vae, "NavaDecode, video_vae")
+        if audio_vae is not None:
+            require_audio_vae(audio_vae, "NavaDecode, audio_vae")
+        return ["latent"]
+
+    @classmethod
+    def execute(cls, latent, tiling, video_vae=None, audio_vae=None) -> io.NodeOutput:
+        samples = latent["samples"]
+        parts = samples.unbind() if samples.is_nested else [samples]
+        sound = next((p for p in parts if p.shape[1] == AUDIO_CHANNELS), None)
+        picture = next((p for p in parts if p.shape[1] != AUDIO_CHANNELS), None)
+        images = ExecutionBlocker("NavaDecode, images: this LATENT has no picture")
+        audio = ExecutionBlocker("NavaDecode, audio: this LATENT has no sound")
+        if picture is not None:
+            if video_vae is None:
+                images = ExecutionBlocker("NavaDecode, images: connect video_vae to decode the picture")
+            else:
+                images = decode_picture(picture, video_vae, tiling)
+        if sound is not None:
+            if audio_vae is None:
+                audio = ExecutionBlocker("NavaDecode, audio: connect audio_vae to decode the sound")
+            else:
+                waveform, rate = decode_sound(sound, audio_vae)
+                if picture is not None:
+                    frames = 4 * (picture.shape[2] - 1) + 1
+                    waveform = fit_length(waveform, round(frames * rate / FPS))
+                audio = {"waveform": waveform, "sample_rate": rate}
+        return io.NodeOutput(images, audio, float(FPS))
+
+
+def decode_picture(latent, vae, tiling):
+    """`[B, 48, T, h, w]` -> `[B * frames, H, W, 3]`."""
+    if latent.shape[1] != vae.latent_channels:
+        raise ValueError(
+            f"NavaDecode, latent: the picture has {latent.shape[1]} channels, the video VAE takes {vae.latent_channels}"
+        )
+    if tiling == "auto":
+        needed = vae.memory_used_decode(latent.shape, vae.vae_dtype)
+        tiled = needed > comfy.model_management.get_free_memory(vae.device)
+        if tiled:
+            logging.info("NavaDecode: decoding in tiles, %.1f GB would be needed at once", needed / 2**30)
+    else:
+        tiled = tiling == "on"
+    if tiled:
+        images = vae.decode_tiled(latent, tile_x=TILE, tile_y=TILE, overlap=OVERLAP)
+    else:
+        images = vae.decode(latent)
+    return images.flatten(0, 1)
+
+
+def decode_sound(latent, vae):
+    """`[B, 8, L, 16]` -> (`[B, 2, N]`, sample rate)."""
+    if latent.ndim == 5:  # as stock samplers reshape a lone audio latent
+        latent = latent.squeeze(2)
+    waveform = vae.decode(latent).movedim(-1, 1)
+    return waveform, int(vae.first_stage_model.output_sample_rate)

@@ -1,0 +1,150 @@
+"""MODEL and CONDITIONING -> GUIDER: all passes of a step in one call."""
+
+import comfy.samplers
+import comfy.utils
+import node_helpers
+from comfy_api.latest import io
+
+from ..nava_core.guidance import COND, MASKED, UNCOND, VOICELESS, Guidance
+from ..nava_core.sizes import ClipLength
+from .host import AUDIO_CHANNELS, JOINT, VOICE_POSITIONS, VOICES, is_audio, require_nava
+
+PASSES = (COND, UNCOND, MASKED, VOICELESS)
+
+
+def without_voices(conditioning):
+    return [[text, {k: v for k, v in extra.items() if k not in (VOICES, VOICE_POSITIONS)}] for text, extra in conditioning]
+
+
+class NavaGuidance(comfy.samplers.CFGGuider):
+    """Classifier-free, alignment and timbre guidance (paper section 4) over one or two modalities."""
+
+    def set_guidance(self, guidance: Guidance):
+        self.guidance = guidance
+
+    def set_conds(self, positive, negative):
+        plain = without_voices(positive)
+        self.has_voices = any(VOICES in extra for _, extra in positive)
+        self.inner_set_conds(
+            {
+                "positive": positive,
+                "negative": negative,
+                MASKED: node_helpers.conditioning_set_values(plain, {JOINT: False}),
+                VOICELESS: plain,
+            }
+        )
+
+    def sample(self, noise, latent_image, *args, **kwargs):
+        shapes = [t.shape for t in (latent_image.unbind() if latent_image.is_nested else [latent_image])]
+        check_latents(shapes, self.model_patcher.model.nava_config)
+        return super().sample(noise, latent_image, *args, **kwargs)
+
+    def inner_sample(self, *args, latent_shapes=None, **kwargs):
+        config = self.inner_model.nava_config
+        self.latent_shapes = latent_shapes
+        lone_audio = len(latent_shapes) == 1 and latent_shapes[0][1] == AUDIO_CHANNELS != config.vid_in_dim
+        self.lone_audio = lone_audio
+        self.weights = self.guidance.weights(not lone_audio, lone_audio or len(latent_shapes) > 1, self.has_voices)
+        return super().inner_sample(*args, latent_shapes=latent_shapes, **kwargs)
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):
+        conds = {COND: self.conds["positive"], UNCOND: self.conds["negative"]} | self.conds
+        run = [conds[p] if p == COND or p in self.weights else None for p in PASSES]
+        outputs = comfy.samplers.calc_cond_batch(self.inner_model, run, x, timestep, model_options)
+        mixed = self.guidance.combine(dict(zip(PASSES, map(self._streams, outputs), strict=True)), self.weights)
+        parts = [t for t in mixed if t is not None]
+        denoised = parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]
+        for hook in model_options.get("sampler_post_cfg_function", []):
+            denoised = hook(
+                {
+                    "denoised": denoised, "cond": conds[COND], "uncond": conds[UNCOND], "cond_scale": self.cfg,
+                    "model": self.inner_model, "cond_denoised": outputs[0], "uncond_denoised": outputs[1],
+                    "sigma": timestep, "model_options": model_options, "input": x,
+                }
+            )  # fmt: skip
+        return denoised
+
+    def _streams(self, latent):
+        """(video, audio) of a latent as the sampler sees it."""
+        parts = comfy.utils.unpack_latents(latent, self.latent_shapes)
+        if len(parts) == 2:
+            return tuple(parts)
+        return (None, parts[0]) if self.lone_audio else (parts[0], None)
+
+
+def check_latents(shapes, config) -> None:
+    """Refuse latents that this model cannot take, before anything expensive happens."""
+    if len(shapes) > 2:
+        raise ValueError(f"NavaGuider, latent: it holds {len(shapes)} streams, NAVA takes picture and sound")
+    *video, audio = shapes if len(shapes) == 2 else (shapes[0], None)
+    video = video[0]
+    if audio is None and video[1] == AUDIO_CHANNELS != config.vid_in_dim:
+        video, audio = None, video
+    if video is not None and (len(video) != 5 or video[1] != config.vid_in_dim):
+        raise ValueError(
+            f"NavaGuider, latent: the picture has shape {list(video)}, NAVA needs [batch, {config.vid_in_dim}, time, "
+            "height, width]. Make it with NavaEmptyLatent, or encode with the Wan 2.2 VAE."
+        )
+    if audio is not None and (audio[1] != AUDIO_CHANNELS or audio[1] * audio[-1] != config.audio_in_dim):
+        raise ValueError(
+            f"NavaGuider, latent: the sound has shape {list(audio)}, NAVA needs [batch, {AUDIO_CHANNELS}, steps, "
+            f"{config.audio_in_dim // AUDIO_CHANNELS}]. Make it with NavaEmptyLatent, or encode with the LTX audio VAE."
+        )
+    if video is not None and audio is not None and config.vid_in_dim == 48:
+        wanted, found = ClipLength(video[2]).audio_steps, audio[2]
+        if wanted != found:
+            raise ValueError(
+                f"NavaGuider, latent: {ClipLength(video[2]).frames} frames need {wanted} audio steps, the sound has "
+                f"{found}. Cut or pad the audio latent, or take both from one NavaEmptyLatent."
+            )
+
+
+def check_text(conditioning, config, name: str) -> None:
+    for text, _ in conditioning:
+        if text is not None and text.shape[-1] != config.text_dim:
+            raise ValueError(
+                f"NavaGuider, {name}: the text encoder is {text.shape[-1]} wide, this NAVA model needs "
+                f"{config.text_dim}. Use umT5-xxl (NavaTextEncoderLoader, or CLIPLoader with type wan)."
+            )
+        if text is not None and text.shape[1] > config.text_len:
+            raise ValueError(
+                f"NavaGuider, {name}: {text.shape[1]} text tokens, NAVA reads {config.text_len}. Use NavaTextEncode."
+            )
+
+
+class NavaGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        def scale(name, default, tooltip):
+            return io.Float.Input(name, default=default, min=0.0, max=20.0, step=0.1, round=0.01, tooltip=tooltip)
+
+        return io.Schema(
+            node_id="NavaGuider",
+            display_name="NAVA Guider",
+            category="NAVA/sampling",
+            description="Guides every step by contrast: with the negative prompt, with a pass in which picture and "
+            "sound cannot see each other, and with a pass without voices. A scale of 0 saves its pass.",
+            inputs=[
+                io.Model.Input("model", tooltip="From NavaModelLoader, with any LoRA or patch in between."),
+                io.Conditioning.Input("positive", tooltip="From NavaTextEncode."),
+                io.Conditioning.Input("negative", tooltip="From NavaTextEncode."),
+                scale("video_text", 3.0, "How closely the picture follows the prompt (cfg - 1)."),
+                scale("video_align", 3.0, "How closely the picture follows the sound. 0 together with audio_align 0 saves a pass."),
+                scale("audio_text", 2.0, "How closely the sound follows the prompt (cfg - 1)."),
+                scale("audio_align", 2.0, "How closely the sound follows the picture."),
+                scale("audio_timbre", 3.0, "How closely speech follows the reference voices. Acts only when voices are connected."),
+            ],
+            outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, video_text, video_align, audio_text, audio_align, audio_timbre
+    ) -> io.NodeOutput:
+        config = require_nava(model, "NavaGuider, model").nava_config
+        check_text(positive, config, "positive")
+        check_text(negative, config, "negative")
+        guider = NavaGuidance(model)
+        guider.set_conds(positive, negative)
+        guider.set_guidance(Guidance(video_text, video_align, audio_text, audio_align, audio_timbre))
+        return io.NodeOutput(guider)

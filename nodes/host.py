@@ -1,0 +1,252 @@
+"""NAVA as a ComfyUI MODEL: the BaseModel subclass, its latent format, its noise schedule and its patcher."""
+
+import math
+
+import torch
+from comfy import conds as comfy_conds
+from comfy import latent_formats, model_base, model_management, model_patcher, ops, quant_ops, supported_models_base, utils
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.model_base import ModelType
+from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
+from comfy.nested_tensor import NestedTensor
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
+
+from ..nava_core.config import NavaConfig
+from ..nava_core.latents import audio_to_tokens, tokens_to_audio
+from ..nava_core.schedule import FIRST_SIGMA
+from ..nava_core.transformer import NavaTransformer
+
+AUDIO_CHANNELS = 8  # of the LTX audio VAE's latent
+
+# Keys that NavaTextEncode and NavaGuider put into CONDITIONING.
+VOICES, VOICE_POSITIONS, JOINT = "nava_voices", "nava_voice_positions", "nava_joint"
+
+
+def is_audio(latent: torch.Tensor, config: NavaConfig) -> bool:
+    """Whether a lone latent is sound: `[B, 8, L, 16]`, or `[B, 8, 1, L, 16]` as stock samplers reshape it."""
+    return latent.shape[1] == AUDIO_CHANNELS != config.vid_in_dim
+
+
+class NavaDiffusionModel(NavaTransformer):
+    """The transformer behind the calling convention of ComfyUI's diffusion models."""
+
+    def __init__(self, config: NavaConfig, device=None, dtype=None, operations=None):
+        super().__init__(config, operations, optimized_attention, quant_ops.ck.apply_rope1, device, dtype)
+
+    def forward(self, x, timestep, context, transformer_options={}, **kwargs):
+        """x: a video or audio latent, or [video, audio]; context: rows from `embed_context`. Returns the same form."""
+        return WrapperExecutor.new_class_executor(
+            self._forward, self, get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
+        ).execute(x, timestep, context, transformer_options, **kwargs)
+
+    def _forward(self, x, timestep, context, transformer_options={}, nava=None, **kwargs):
+        if isinstance(x, (list, tuple)):
+            video, audio = x
+        elif is_audio(x, self.config):
+            video, audio = None, x
+        else:
+            video, audio = x, None
+        tokens = None if audio is None else audio_to_tokens(audio.squeeze(2) if audio.ndim == 5 else audio)
+        video_out, tokens_out = self.velocity(
+            video, tokens, timestep, context, **(nava or {}), options={"transformer_options": transformer_options}
+        )
+        audio_out = None if audio is None else tokens_to_audio(tokens_out, AUDIO_CHANNELS).reshape(audio.shape)
+        if isinstance(x, (list, tuple)):
+            return [video_out, audio_out]
+        return video_out if audio is None else audio_out
+
+
+class NavaSampling(ModelSamplingDiscreteFlow, CONST):
+    """Flow matching that starts at pure noise, as the released sampler does (its first sigma is just below 1)."""
+
+    def noise_scaling(self, sigma, noise, latent_image, max_denoise=False):
+        if max_denoise or float(sigma.max()) >= FIRST_SIGMA:
+            return noise
+        return super().noise_scaling(sigma, noise, latent_image, max_denoise)
+
+
+class NavaLatents(latent_formats.Wan22):
+    """Wan2.2's latents; when sound is made alone, its latent is previewed as a strip (time across, mel bins up)."""
+
+    def latent_rgb_factors_reshape(self, x0):
+        if x0.shape[1] != AUDIO_CHANNELS:
+            return x0
+        strip = (x0.squeeze(2) if x0.ndim == 5 else x0)[0].abs().mean(0).T.flip(0).clamp(max=2) - 1
+        # the grey whose projection by the host's rgb factors is the strip
+        to_rgb = torch.tensor(self.latent_rgb_factors, dtype=x0.dtype, device=x0.device)
+        bias = torch.tensor(self.latent_rgb_factors_bias, dtype=x0.dtype, device=x0.device)
+        grey = strip[..., None].expand(*strip.shape, 3) - bias
+        return (grey @ torch.linalg.pinv(to_rgb.float()).to(x0)).movedim(-1, 0)[None]
+
+
+class PlainVideoLatents(latent_formats.LatentFormat):
+    """For models whose picture is not 48 Wan channels (test models): nothing to normalise."""
+
+    latent_dimensions = 3
+    spacial_downscale_ratio = 16
+    temporal_downscale_ratio = 4
+
+    def __init__(self, channels: int):
+        self.latent_channels = channels
+
+
+class NavaModelConfig(supported_models_base.BASE):
+    """What ComfyUI wants to know of a model before it builds it."""
+
+    unet_extra_config = {}
+    sampling_settings = {"shift": 5.0}
+    latent_format = NavaLatents
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]
+
+    def __init__(self, config: NavaConfig):
+        super().__init__({"config": config})
+        if config.vid_in_dim != self.latent_format.latent_channels:
+            self.latent_format = PlainVideoLatents(config.vid_in_dim)
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return NavaModel(self, device=device)
+
+
+class NavaModel(model_base.BaseModel):
+    """NAVA in ComfyUI: video latents raw as the Wan2.2 VAE gives them, audio latents as the LTX audio VAE does."""
+
+    def __init__(self, model_config: NavaModelConfig, device=None):
+        super().__init__(model_config, ModelType.FLOW, device=device, unet_model=NavaDiffusionModel)
+        self.model_sampling = NavaSampling(model_config)
+
+    @property
+    def nava_config(self) -> NavaConfig:
+        return self.diffusion_model.config
+
+    def process_timestep(self, timestep, **kwargs):
+        return torch.floor(timestep)
+
+    def scale_latent_inpaint(self, latent_image, **kwargs):
+        return latent_image  # clean parts stay clean: the network is told so per token
+
+    def process_latent_in(self, latent):
+        return self._with_video(latent, self.latent_format.process_in)
+
+    def process_latent_out(self, latent):
+        return self._with_video(latent, self.latent_format.process_out)
+
+    def _with_video(self, latent, process):
+        """Only the picture is normalised. A packed latent carries no shapes: see `unpacked_latents`."""
+        if latent.is_nested:
+            return NestedTensor([self._with_video(t, process) for t in latent.unbind()])
+        if latent.ndim == 5 and not is_audio(latent, self.nava_config):
+            return process(latent)
+        return latent
+
+    def extra_conds(self, **kwargs):
+        out = super().extra_conds(**kwargs)
+        text = kwargs.get("cross_attn")
+        if text is not None:
+            # The text never changes during a run: embed it once here, voices included.
+            text = text.to(device=kwargs["device"], dtype=self.get_dtype_inference())
+            voices = kwargs.get(VOICES)
+            rows = self.diffusion_model.embed_context(
+                text,
+                None if voices is None else [voices.to(text)] * text.shape[0],
+                None if voices is None else [kwargs[VOICE_POSITIONS]] * text.shape[0],
+            )
+            out["c_crossattn"] = comfy_conds.CONDRegular(rows)
+        shapes = kwargs.get("latent_shapes") or [kwargs["noise"].shape]
+        if len(shapes) > 1:  # a lone latent is never packed
+            out["latent_shapes"] = comfy_conds.CONDConstant(shapes)
+        out["nava"] = comfy_conds.CONDConstant({"joint": kwargs.get(JOINT, True), **self._noise_spans(kwargs, shapes)})
+        return out
+
+    def _noise_spans(self, kwargs, shapes) -> dict:
+        """The noise mask as stretches of time with one noise level each, in the model's own terms."""
+        mask = kwargs.get("denoise_mask")
+        if mask is None:
+            return {}
+        spans = {}
+        for latent_mask, shape in zip(utils.unpack_latents(mask, shapes), shapes, strict=True):
+            audio = shape[1] == AUDIO_CHANNELS != self.nava_config.vid_in_dim
+            time = len(shape) - 2 if audio else 2
+            levels = latent_mask.expand(shape).float().mean([d for d in range(len(shape)) if d != time]).tolist()
+            spans["audio_spans" if audio else "video_spans"] = run_lengths([round(v, 4) for v in levels])
+        return spans
+
+    def memory_required(self, input_shape, cond_shapes={}):
+        """Bytes of activations of one pass over latents of this (possibly packed) shape."""
+        c = self.nava_config
+        values = math.prod(input_shape[1:])
+        tokens = values / (c.vid_in_dim * math.prod(c.patch_size))
+        width = 12 * c.dim + 2 * c.ffn_dim
+        return input_shape[0] * tokens * width * model_management.dtype_size(self.get_dtype_inference())
+
+
+def run_lengths(levels: list[float]) -> tuple[tuple[int, float], ...]:
+    """[0, 1, 1] -> ((1, 0), (2, 1))."""
+    runs: list[list] = []
+    for level in levels:
+        if runs and runs[-1][1] == level:
+            runs[-1][0] += 1
+        else:
+            runs.append([1, level])
+    return tuple((length, level) for length, level in runs)
+
+
+def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None,
+                     disable_pbar=False, seed=None, latent_shapes=None):  # fmt: skip
+    """OUTER_SAMPLE wrapper: normalise the picture inside a packed latent, and unwrap a lone audio latent.
+
+    The host packs nested latents to `[B, 1, N]` and then asks the model to normalise them, without saying which
+    numbers are picture; here the shapes are known.
+    """
+    model = executor.class_obj.model_patcher.model
+    rest = (sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+    if noise.ndim != 3 or latent_shapes is None:
+        return executor(noise, latent_image, *rest, latent_shapes=latent_shapes)
+    if len(latent_shapes) == 1:  # sound alone travels as a nested latent of one, so that stock nodes leave it be
+        shape = latent_shapes[0]
+        return executor(noise.reshape(shape), latent_image.reshape(shape), *rest, latent_shapes=latent_shapes)
+
+    def normalised(packed, process):
+        return utils.pack_latents([process(t) for t in utils.unpack_latents(packed, latent_shapes)])[0]
+
+    def process_in(latent):  # an empty latent stays empty, as the host does for single ones
+        return model.process_latent_in(latent) if torch.count_nonzero(latent) else latent
+
+    out = executor(noise, normalised(latent_image, process_in), *rest, latent_shapes=latent_shapes)
+    return normalised(out, model.process_latent_out)
+
+
+def build_patcher(
+    weights: dict[str, torch.Tensor], config: NavaConfig, dtype: torch.dtype | None = None, fast_fp8: bool = False
+) -> model_patcher.ModelPatcher:
+    """A patcher around a NavaModel with these (unprefixed) weights; dtype None lets the host choose."""
+    model_config = NavaModelConfig(config)
+    model_config.quant_config = utils.detect_layer_quantization(weights, "")
+    device, offload = model_management.get_torch_device(), model_management.unet_offload_device()
+    supported = model_config.supported_inference_dtypes
+    quantised = model_config.quant_config is not None
+    if dtype is None:
+        dtype = model_management.unet_dtype(
+            model_params=utils.calculate_parameters(weights),
+            supported_dtypes=list(supported),
+            weight_dtype=None if quantised else utils.weight_dtype(weights),
+        )
+    cast = model_management.unet_manual_cast(None if quantised else dtype, device, supported)
+    model_config.set_inference_dtype(dtype, cast, device=device)
+    if fast_fp8:
+        model_config.optimizations["fp8"] = True
+    model = model_config.get_model(weights)
+    patcher = model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload)
+    if not model_management.is_device_cpu(offload):
+        model.to(offload)
+    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
+    patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "nava", unpacked_latents)
+    return patcher
+
+
+def require_nava(model, node_input: str) -> NavaModel:
+    """The NavaModel inside a MODEL, or a clear error that names the input."""
+    inner = getattr(model, "model", None)
+    if not isinstance(inner, NavaModel):
+        kind = type(inner).__name__ if inner is not None else type(model).__name__
+        raise ValueError(f"{node_input}: this MODEL is not NAVA (it is {kind}). Load one with NavaModelLoader.")
+    return inner

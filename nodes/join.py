@@ -1,0 +1,63 @@
+"""Clips -> one longer clip."""
+
+import comfy.utils
+import torch
+import torchaudio
+from comfy_api.latest import io
+
+from ..nava_core.media import fit_length, join_sound
+
+
+class NavaJoin(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaJoin",
+            display_name="NAVA Join Clips",
+            category="NAVA/video",
+            description="Appends a second clip that begins with the end of the first: drops the repeated frames and "
+            "crossfades the sound over them at equal power.",
+            search_aliases=["concat video", "append", "extend"],
+            inputs=[
+                io.Image.Input("images_1", tooltip="Frames of the first clip."),
+                io.Audio.Input("audio_1", optional=True, tooltip="Sound of the first clip."),
+                io.Image.Input("images_2", tooltip="Frames of the second clip."),
+                io.Audio.Input("audio_2", optional=True, tooltip="Sound of the second clip."),
+                io.Int.Input("overlap", default=1, min=0, max=240, tooltip="How many frames at the start of the second clip repeat the end of the first. Last frame → first frame: 1."),
+                io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.01, tooltip="Frame rate of both clips."),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images"),
+                io.Audio.Output("audio", display_name="audio"),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, images_1, images_2, overlap, fps, audio_1=None, audio_2=None) -> io.NodeOutput:
+        if overlap >= min(len(images_1), len(images_2)):
+            raise ValueError(
+                f"NavaJoin, overlap: {overlap} frames of clips with {len(images_1)} and {len(images_2)}; it must be shorter than both"
+            )
+        if images_1.shape[1:3] != images_2.shape[1:3]:
+            height, width = images_1.shape[1:3]
+            images_2 = comfy.utils.common_upscale(images_2.movedim(-1, 1), width, height, "lanczos", "center").movedim(1, -1)
+        images = torch.cat([images_1, images_2[overlap:].to(images_1)])
+        return io.NodeOutput(images, joined_audio(audio_1, audio_2, len(images_1), len(images_2), overlap, fps))
+
+
+def joined_audio(audio_1, audio_2, frames_1, frames_2, overlap, fps):
+    """The sound of both clips, each fitted to its picture; a missing one is silence. None when both are missing."""
+    rate = next((int(a["sample_rate"]) for a in (audio_1, audio_2) if a is not None), None)
+    if rate is None:
+        return None
+    waveforms = []
+    for audio, frames in ((audio_1, frames_1), (audio_2, frames_2)):
+        samples = round(frames * rate / fps)
+        if audio is None:
+            waveforms.append(torch.zeros(1, 1, samples))
+            continue
+        waveform = torchaudio.functional.resample(audio["waveform"][:1], int(audio["sample_rate"]), rate)
+        waveforms.append(fit_length(waveform, samples))
+    channels = max(w.shape[1] for w in waveforms)
+    waveforms = [w if w.shape[1] == channels else w.mean(1, keepdim=True).expand(-1, channels, -1) for w in waveforms]
+    return {"waveform": join_sound(*waveforms, round(overlap * rate / fps)), "sample_rate": rate}

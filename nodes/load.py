@@ -1,0 +1,199 @@
+"""Loaders: files -> MODEL, CLIP, VAE. Sizes are read off the weights."""
+
+import functools
+from unittest import mock
+
+import comfy.ldm.wan.vae2_2
+import comfy.sd
+import comfy.text_encoders.wan
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..nava_core import checkpoint
+from .host import build_patcher
+
+DTYPES = {
+    "default": None,
+    "bf16": torch.bfloat16,
+    "fp32": torch.float32,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e4m3fn_fast": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+
+
+def load_model(path: str, weight_dtype: str = "default"):
+    """A NAVA checkpoint as a ModelPatcher. Raises CheckpointError before any weight is read."""
+    shapes, metadata = checkpoint.read_header(path)
+    config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, path.replace("\\", "/").split("/")[-1])
+    weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
+    weights = checkpoint.without_prefix(weights)
+    weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
+    model = build_patcher(weights, config, DTYPES[weight_dtype], fast_fp8=weight_dtype.endswith("_fast"))
+    model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
+    return model
+
+
+class NavaModelLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaModelLoader",
+            display_name="Load NAVA Model",
+            category="NAVA/loaders",
+            description="Loads the NAVA transformer as an ordinary MODEL: LoRA, shift, cache, compile and sampler "
+            "nodes work on it.",
+            search_aliases=["nava", "audio video model"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=folder_paths.get_filename_list("diffusion_models"),
+                    tooltip="A NAVA checkpoint in models/diffusion_models: NAVA.safetensors, NAVA_fp8.safetensors or a "
+                    "community bf16 file.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(DTYPES),
+                    default="default",
+                    tooltip="How weights are kept in memory. default: what the file and the graphics card suggest. "
+                    "fp8 halves the memory at a small loss; _fast also computes in fp8 on cards that can.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="NAVA, ready for NavaGuider or any stock sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
+        return io.NodeOutput(load_model(folder_paths.get_full_path_or_raise("diffusion_models", model_name), weight_dtype))
+
+
+UMT5_BLOCK = "encoder.block.{}.layer.0.SelfAttention.q.weight"
+
+
+def umt5_sizes(weights: dict[str, torch.Tensor], name: str) -> dict[str, int]:
+    """The settings of a umT5 encoder that tensor shapes tell, under their transformers names."""
+    needed = ("shared.weight", "encoder.final_layer_norm.weight", UMT5_BLOCK.format(0))
+    if any(k not in weights for k in needed):
+        cause = checkpoint.likely_cause(k for k in weights if not k.startswith(("shared.", "encoder.")))
+        hint = f"It looks like {cause}." if cause else "NAVA uses the umT5-xxl encoder that Wan uses."
+        raise checkpoint.CheckpointError(f"{name} is not a umT5 text encoder. {hint}")
+    if "spiece_model" not in weights:
+        raise checkpoint.CheckpointError(
+            f"{name} has no tokenizer inside (the key spiece_model). Use the umt5_xxl file made for ComfyUI."
+        )
+    buckets, heads = weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"].shape
+    inner, d_model = weights[UMT5_BLOCK.format(0)].shape[0], weights["encoder.final_layer_norm.weight"].shape[0]
+    return {
+        "d_model": d_model,
+        "d_kv": inner // heads,
+        "d_ff": weights["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"].shape[0],
+        "num_heads": heads,
+        "num_layers": sum(UMT5_BLOCK.format(i) in weights for i in range(100)),
+        "relative_attention_num_buckets": buckets,
+        "vocab_size": weights["shared.weight"].shape[0],
+    }
+
+
+class _UMT5:
+    """What comfy.sd.CLIP calls a target: the model class, the tokenizer class and their parameters."""
+
+    params = {}
+    tokenizer = comfy.text_encoders.wan.WanT5Tokenizer
+
+    def __init__(self, **options):
+        self.clip = comfy.text_encoders.wan.te(**options)
+
+
+class NavaTextEncoderLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaTextEncoderLoader",
+            display_name="Load NAVA Text Encoder",
+            category="NAVA/loaders",
+            description="Loads a umT5 text encoder of any size. For umT5-xxl it gives what CLIPLoader (type wan) gives.",
+            inputs=[
+                io.Combo.Input(
+                    "clip_name",
+                    options=folder_paths.get_filename_list("text_encoders"),
+                    tooltip="The umT5-xxl file that Wan uses (bf16 or fp8), in models/text_encoders.",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=["default", "cpu"],
+                    default="default",
+                    tooltip="cpu keeps the text encoder off the graphics card: slower, saves memory.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[io.Clip.Output(tooltip="For NavaTextEncode.")],
+        )
+
+    @classmethod
+    def execute(cls, clip_name, device) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("text_encoders", clip_name)
+        weights, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
+        model_options = {"umt5xxl_model_config": umt5_sizes(weights, clip_name)}
+        if device == "cpu":
+            model_options["load_device"] = model_options["offload_device"] = torch.device("cpu")
+        clip = comfy.sd.CLIP(
+            _UMT5(**comfy.sd.t5xxl_detect([weights])),
+            embedding_directory=folder_paths.get_folder_paths("embeddings"),
+            tokenizer_data={"spiece_model": weights["spiece_model"]},
+            parameters=comfy.utils.calculate_parameters(weights),
+            state_dict=[weights],
+            model_options=model_options,
+        )
+        return io.NodeOutput(clip)
+
+
+def wan22_sizes(weights: dict[str, torch.Tensor], name: str) -> dict[str, int]:
+    """The sizes of a Wan2.2 video VAE that tensor shapes tell."""
+    marks = ("decoder.middle.0.residual.0.gamma", "decoder.upsamples.0.upsamples.0.residual.2.weight")
+    if any(k not in weights for k in marks):
+        cause = checkpoint.likely_cause(k for k in weights if not k.startswith("decoder.middle."))
+        if "decoder.middle.0.residual.0.gamma" in weights:
+            cause = "the Wan 2.1 VAE (16 channels)"
+        hint = f"It looks like {cause}." if cause else "NAVA uses wan2.2_vae.safetensors."
+        raise checkpoint.CheckpointError(f"{name} is not a Wan 2.2 video VAE. {hint}")
+    return {
+        "dim": weights["encoder.conv1.weight"].shape[0],
+        "dec_dim": weights["decoder.head.0.gamma"].shape[0],
+        "z_dim": weights["conv2.weight"].shape[0],
+    }
+
+
+class NavaVideoVAELoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaVideoVAELoader",
+            display_name="Load NAVA Video VAE",
+            category="NAVA/loaders",
+            description="Loads a Wan 2.2 video VAE of any width. For wan2.2_vae it gives what VAELoader gives.",
+            inputs=[
+                io.Combo.Input(
+                    "vae_name",
+                    options=folder_paths.get_filename_list("vae"),
+                    tooltip="wan2.2_vae.safetensors in models/vae (the file of Wan 2.2 5B).",
+                )
+            ],
+            outputs=[io.Vae.Output(tooltip="For NavaDecode and NavaFirstFrame.")],
+        )
+
+    @classmethod
+    def execute(cls, vae_name) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("vae", vae_name)
+        weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
+        sizes = wan22_sizes(weights, vae_name)
+        stock = comfy.ldm.wan.vae2_2.WanVAE
+        # The host's VAE class has the released widths written in; let it build the file's instead.
+        sized = functools.wraps(stock)(lambda **released: stock(**{**released, **sizes}))
+        with mock.patch.object(comfy.ldm.wan.vae2_2, "WanVAE", sized):
+            vae = comfy.sd.VAE(sd=weights, metadata=metadata)
+        vae.throw_exception_if_invalid()
+        return io.NodeOutput(vae)

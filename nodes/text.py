@@ -1,0 +1,111 @@
+"""Text -> CONDITIONING: the prompt with its spoken lines, and the negative prompt."""
+
+import logging
+
+import torch
+from comfy_api.latest import io
+
+from ..nava_core import prompt as prompts
+from .host import VOICE_POSITIONS, VOICES
+from .voice import NavaVoiceType
+
+
+def spiece_of(clip, node_input: str):
+    """The SentencePiece processor inside a umT5 CLIP."""
+    tokenizer = getattr(getattr(clip, "tokenizer", None), "clip_umt5xxl", None)
+    if tokenizer is None:
+        raise ValueError(
+            f"{node_input}: this CLIP is not a umT5 text encoder. Use NavaTextEncoderLoader, or CLIPLoader with type wan."
+        )
+    return tokenizer.tokenizer.tokenizer
+
+
+def tokenize(clip, prompt: prompts.Prompt, node_input: str) -> prompts.Tokens:
+    """Tokens of a prompt under this CLIP; the host's tokenizer would neither truncate nor leave parentheses alone."""
+    spiece = spiece_of(clip, node_input)
+
+    def encode(text: str) -> list[int]:
+        return spiece.encode(text, add_bos=False, add_eos=False)
+
+    return prompts.tokenize(prompt, encode, spiece.get_piece_size())
+
+
+def encode(clip, tokens: prompts.Tokens, extra: dict):
+    return clip.encode_from_tokens_scheduled({"umt5xxl": [[(i, 1.0) for i in tokens.ids]]}, add_dict=extra)
+
+
+class NavaTextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaTextEncode",
+            display_name="NAVA Prompt",
+            category="NAVA/conditioning",
+            description="Turns the prompt into CONDITIONING. Wrap every spoken line in <S>…<E>; say around it who "
+            "speaks, where, and how. Voices bind by order (<S>) or by name (<S:Anna>); <S:-> takes none.",
+            search_aliases=["nava prompt", "dialogue", "speech"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="umT5-xxl, from NavaTextEncoderLoader or CLIPLoader (type wan)."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="One paragraph: subject, scene, motion over time, camera, spoken lines as <S>…<E> (or that "
+                    "nobody speaks), then the sounds. Parentheses are plain characters here, not weights. "
+                    "Long Chinese captions work best; at most 512 tokens are read.",
+                ),
+                io.String.Input(
+                    "negative",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default=prompts.DEFAULT_NEGATIVE,
+                    tooltip="Faults to avoid, of picture and sound. Chinese works best. For sound alone, list only "
+                    "audible faults.",
+                ),
+                io.Autogrow.Input(
+                    "voices",
+                    optional=True,
+                    template=io.Autogrow.TemplatePrefix(
+                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NavaVoice."),
+                        prefix="voice_",
+                        min=0,
+                        max=16,
+                    ),
+                    tooltip="Voices that speak the lines, in order or by name.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", display_name="positive"),
+                io.Conditioning.Output("negative", display_name="negative"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, clip, prompt, negative, voices: io.Autogrow.Type = None) -> io.NodeOutput:
+        voices = [v for v in (voices or {}).values() if v is not None]
+        positive = prompts.parse(prompt)
+        if not positive.text:
+            raise prompts.PromptError("NavaTextEncode, prompt: it is empty. Describe the scene and its sounds.")
+        if positive.problems:
+            raise prompts.PromptError(f"NavaTextEncode, prompt: {'; '.join(positive.problems)}.")
+        tokens = tokenize(clip, positive, "NavaTextEncode, clip")
+        try:
+            binding = prompts.bind_voices(positive, tokens, [v.name for v in voices])
+        except prompts.PromptError as error:
+            raise prompts.PromptError(f"NavaTextEncode, prompt: {error}.") from None
+        warnings = list(binding.warnings)
+        if tokens.full_length > len(tokens.ids):
+            warnings.append(f"the prompt has {tokens.full_length} tokens, the model reads the first {len(tokens.ids)}")
+        for warning in warnings:
+            logging.warning("NavaTextEncode: %s", warning)
+        extra = {}
+        if binding.rows and voices:
+            silence = torch.zeros_like(voices[0].embedding)
+            rows = [silence if i is None else voices[i].embedding for i in binding.indices]
+            extra = {VOICES: torch.stack(rows), VOICE_POSITIONS: list(binding.rows)}
+        unwanted = tokenize(clip, prompts.parse(negative), "NavaTextEncode, clip")
+        return io.NodeOutput(
+            encode(clip, tokens, extra),
+            encode(clip, unwanted, {}),
+            ui={"text": warnings} if warnings else None,
+        )

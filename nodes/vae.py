@@ -1,0 +1,25 @@
+"""Telling the two VAEs apart, before they are used."""
+
+from comfy.ldm.lightricks.vae.audio_vae import AudioVAE
+from comfy.ldm.wan.vae2_2 import WanVAE
+
+
+def _kind(vae) -> str:
+    inner = getattr(vae, "first_stage_model", vae)
+    return {AudioVAE: "the audio VAE", WanVAE: "the video VAE"}.get(type(inner), type(inner).__name__)
+
+
+def require_video_vae(vae, node_input: str) -> None:
+    if not isinstance(getattr(vae, "first_stage_model", None), WanVAE):
+        raise ValueError(
+            f"{node_input}: this is {_kind(vae)}, a Wan 2.2 video VAE is needed (wan2.2_vae.safetensors, loaded with "
+            "NavaVideoVAELoader or VAELoader). Are the two VAEs swapped?"
+        )
+
+
+def require_audio_vae(vae, node_input: str) -> None:
+    if not isinstance(getattr(vae, "first_stage_model", None), AudioVAE):
+        raise ValueError(
+            f"{node_input}: this is {_kind(vae)}, the LTX-2.3 audio VAE is needed (ltx-2.3-22b-dev_audio_vae.safetensors, "
+            "loaded with LTXVAudioVAELoader). Are the two VAEs swapped?"
+        )

@@ -1,0 +1,74 @@
+"""ComfyUI-NAVA from a fresh machine: `python run.py demo`, `python run.py test`, `python run.py serve`.
+
+Standard library only. Everything it makes lies in .venv and .cache beside this file.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
+import environment
+
+
+def in_environment(env: environment.Environment, *command: str) -> int:
+    """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first."""
+    variables = {**os.environ, "NAVA_HOST": str(env.host), "PYTHONUTF8": "1"}
+    process = subprocess.Popen([str(env.python), *command], cwd=environment.ROOT, env=variables)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def demo(options: argparse.Namespace, _: list[str]) -> int:
+    env = environment.prepare()
+    models = ["--models", str(options.models.resolve())] if options.models else []
+    return in_environment(env, "tools/demo.py", options.workflow, *models)
+
+
+def serve(options: argparse.Namespace, _: list[str]) -> int:
+    env = environment.prepare()
+    models = ["--models", str(options.models.resolve())] if options.models else []
+    return in_environment(env, "tools/serve.py", "--port", str(options.port), *models)
+
+
+def test(_: argparse.Namespace, rest: list[str]) -> int:
+    env = environment.prepare()
+    for check in (["check"], ["format", "--check"]):
+        code = in_environment(env, "-m", "ruff", *check, "--quiet", ".")
+        if code:
+            print("ruff found something: `ruff check --fix .` and `ruff format .` mend most of it")
+            return code
+    return in_environment(env, "-m", "pytest", *rest)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    with_models = argparse.ArgumentParser(add_help=False)
+    with_models.add_argument("--models", type=Path, help="a folder of real model files, laid out as ComfyUI's models folder")
+    one = commands.add_parser("demo", parents=[with_models], help="make a clip and say where it is")
+    one.add_argument("--workflow", default="nava_text_to_av", help="a file of the workflows folder, without ending")
+    two = commands.add_parser("serve", parents=[with_models], help="ComfyUI with the pack, for a browser")
+    two.add_argument("--port", type=int, default=8188)
+    commands.add_parser("test", help="lint and all tests; anything more goes to pytest (-k NAME)")
+    options, rest = parser.parse_known_args()
+    if rest and options.command != "test":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if getattr(options, "models", None) and not options.models.is_dir():
+        parser.error(f"--models {options.models}: there is no such folder")
+    try:
+        return {"demo": demo, "serve": serve, "test": test}[options.command](options, rest)
+    except environment.SetupError as error:
+        print(f"Setting up failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The pack is imported as ComfyUI imports it: by path, under a name of its own, beside the host's own modules."""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from support import DATA, HOST, PACK, ROOT  # noqa: E402
+
+sys.path[:0] = [str(HOST), str(ROOT / "tools")]
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # our `nodes` must not hide the host's
+
+from comfy.cli_args import args  # noqa: E402
+
+args.cpu = True
+
+spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+pack = importlib.util.module_from_spec(spec)
+sys.modules[PACK] = pack
+spec.loader.exec_module(pack)
+# Tests of the core say `import nava_core`; it is the pack's own copy.
+sys.modules["nava_core"] = importlib.import_module(f"{PACK}.nava_core")
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Golden tensors of a file, by name without ending."""
+    from safetensors.torch import load_file
+
+    return lambda name: load_file(DATA / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def golden_metadata():
+    from safetensors import safe_open
+
+    def read(name):
+        with safe_open(DATA / f"{name}.safetensors", framework="pt") as file:
+            return {k: json.loads(v) if v[0] in "[{" else v for k, v in file.metadata().items()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def nava():
+    """The pack's node modules, by name: nava("guide").NavaGuider."""
+    return lambda name: importlib.import_module(f"{PACK}.nodes.{name}")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A ComfyUI working folder with the tiny set and the sample inputs."""
+    import environment
+    import tiny
+
+    name = f"test-{os.getpid()}"
+    folder = environment.base_folder(environment.Environment(Path(sys.executable), HOST, False), name)
+    shared = environment.CACHE / "tiny"  # made once, used by every run
+    tiny.make(HOST, shared)
+    for file in shared.rglob("*"):
+        if file.is_file():
+            target = folder / "models" / file.relative_to(shared)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.hardlink_to(file)
+    tiny.make_inputs(folder / "input")
+    yield folder
+    environment.clear(folder)
+
+
+@pytest.fixture(scope="session")
+def server(base):
+    """A real ComfyUI server with the pack."""
+    from server import Server
+
+    with Server(HOST, base) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_info(server):
+    return server.get("/object_info")
+
+
+@pytest.fixture
+def workflow(object_info):
+    """workflow(name) -> an API prompt from the editor file, on the tiny set, small and short."""
+    import tiny
+    from workflow import load, to_api
+
+    def read(name):
+        prompt = to_api(load(ROOT / "workflows" / f"{name}.json"), object_info)
+        tiny.shrink(prompt)
+        return prompt
+
+    return read

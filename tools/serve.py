@@ -1,0 +1,44 @@
+"""ComfyUI with the pack, for a browser. Runs in the pack's virtual environment."""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+import environment
+import tiny
+from server import Server, ServerError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--models", type=Path)
+    options = parser.parse_args()
+    import torch
+
+    host = Path(os.environ["NAVA_HOST"])
+    own_host = "COMFYUI_PATH" in os.environ or host == environment.ROOT.parent.parent
+    base = environment.base_folder(environment.Environment(Path(sys.executable), host, own_host), "base", options.models)
+    tiny.make(host, base / "models")
+    tiny.make_inputs(base / "input")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", options.port)) == 0:
+            print(f"Port {options.port} is in use: choose another with --port", file=sys.stderr)
+            return 1
+    cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    try:
+        with Server(host, base, cpu=cpu, port=options.port) as server:
+            print(f"ComfyUI with NAVA: http://{server.address}   (Ctrl-C ends it; its log: {server.log})", flush=True)
+            server.wait()
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Editor workflows -> the API format that ComfyUI's server runs. Standard library only."""
+
+import json
+from pathlib import Path
+
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+FRONTEND_ONLY = {"Note", "MarkdownNote"}
+MUTED, BYPASSED = 2, 4
+
+
+class WorkflowError(ValueError):
+    """A workflow that this server cannot run."""
+
+
+def load(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def widget_names(info: dict) -> list[str | None]:
+    """The order in which a node's widgets store values; None for the value that `control_after_generate` adds."""
+    names: list[str | None] = []
+    for group in ("required", "optional"):
+        for name in info.get("input_order", {}).get(group, []):
+            kind, *options = info["input"][group][name]
+            settings = options[0] if options else {}
+            if not (isinstance(kind, list) or kind in WIDGET_TYPES) or settings.get("forceInput"):
+                continue
+            names.append(name)
+            if settings.get("control_after_generate"):
+                names.append(None)
+    return names
+
+
+def to_api(workflow: dict, object_info: dict) -> dict:
+    """Convert an editor workflow; object_info is the server's answer to /object_info."""
+    links = {link[0]: (str(link[1]), link[2]) for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        kind = node["type"]
+        if kind in FRONTEND_ONLY or node.get("mode") in (MUTED, BYPASSED):
+            continue
+        if kind not in object_info:
+            raise WorkflowError(f"the server has no node {kind}")
+        names = widget_names(object_info[kind])
+        values = node.get("widgets_values", [])
+        if len(values) != len(names):
+            raise WorkflowError(f"{kind} (node {node['id']}) stores {len(values)} values for widgets {names}")
+        inputs = {name: value for name, value in zip(names, values, strict=True) if name is not None}
+        for socket in node.get("inputs", []):
+            if socket.get("link") is not None:
+                inputs[socket["name"]] = list(links[socket["link"]])
+        prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": node.get("title", kind)}}
+    for node in prompt.values():  # links from muted nodes lead nowhere
+        node["inputs"] = {k: v for k, v in node["inputs"].items() if not (isinstance(v, list) and v[0] not in prompt)}
+    return prompt
+
+
+def nodes_of(prompt: dict, kind: str) -> list[dict]:
+    """The inputs of every node of one kind, to be changed in place."""
+    return [node["inputs"] for node in prompt.values() if node["class_type"] == kind]
+
+
+def set_inputs(prompt: dict, kind: str, **values) -> None:
+    for inputs in nodes_of(prompt, kind):
+        inputs.update(values)
+
+
+def choices(object_info: dict, kind: str, name: str) -> list[str]:
+    """What a combo input offers."""
+    entry = object_info[kind]["input"]["required"][name]
+    return entry[0] if isinstance(entry[0], list) else entry[1]["options"]
