@@ -50,7 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     with_models = argparse.ArgumentParser(add_help=False)
-    with_models.add_argument("--models", type=Path, help="a folder of real model files, laid out as ComfyUI's models folder")
+    with_models.add_argument(
+        "--models", type=Path, help="a folder of real model files, laid out as ComfyUI's models folder"
+    )
     one = commands.add_parser("demo", parents=[with_models], help="make a clip and say where it is")
     one.add_argument("--workflow", default="nava_text_to_av", help="a file of the workflows folder, without ending")
     two = commands.add_parser("serve", parents=[with_models], help="ComfyUI with the pack, for a browser")

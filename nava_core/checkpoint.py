@@ -112,9 +112,9 @@ def identify(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str],
 
 def is_quantization_key(key: str) -> bool:
     """Whether an entry describes how a weight is stored, rather than being one."""
-    return key.endswith((SCALE, ".weight_scale_2", ".input_scale", ".scale_weight", ".scale_input", ".comfy_quant")) or (
-        key == "scaled_fp8"
-    )
+    return key.endswith(
+        (SCALE, ".weight_scale_2", ".input_scale", ".scale_weight", ".scale_input", ".comfy_quant")
+    ) or (key == "scaled_fp8")
 
 
 def _same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

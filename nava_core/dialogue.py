@@ -26,10 +26,11 @@ def compose(scene: str, script: str, sounds: str = "", by_name: bool = True) -> 
         if "<" in words or ">" in words:
             raise PromptError(f"row {number}, “{row.strip()}”: the words may not contain < or >")
         tag = f"<S:{who}>" if by_name and who else "<S>"
+        ended = words[-1] in ".!?…。！？"
         if CHINESE.search(row):
-            parts.append(f"{who}{how}说：{tag}{words}{CLOSE}。")
+            parts.append(f"{who}{how}说：{tag}{words}{CLOSE}{'' if ended else '。'}")
         else:
             says = ", ".join(filter(None, [who or "A voice", how])) + (", says: " if how else " says: ")
-            parts.append(f"{says}{tag}{words}{CLOSE}.")
+            parts.append(f"{says}{tag}{words}{CLOSE}{'' if ended else '.'}")
     parts.append(sounds.strip())
     return " ".join(filter(None, parts))

@@ -105,7 +105,7 @@ def tokenize(prompt: Prompt, encode: Callable[[str], list[int]], piece_count: in
     for piece in prompt.pieces[1:]:
         starts.append(len(ids))
         ids += [sentinel, *encode(piece)]
-    kept = ids[: limit - 1] + [EOS]
+    kept = [*ids[: limit - 1], EOS]
     return Tokens(kept, [s if s < limit - 1 else None for s in starts], len(ids) + 1)
 
 
@@ -125,7 +125,7 @@ def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str]) -> Bindin
     without a voice keep their text. Raises PromptError when a span names a voice that is not connected.
     """
     index_of = {name: i for i, name in reversed(list(enumerate(voices))) if name}
-    known = ", ".join(index_of) or "none connected"
+    known = ", ".join(dict.fromkeys(filter(None, voices))) or "none connected"
     for name in prompt.names:
         if name not in (None, NO_VOICE) and name not in index_of:
             raise PromptError(f"<S:{name}> names a voice that is not connected (voices: {known})")

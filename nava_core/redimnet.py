@@ -53,7 +53,9 @@ class ReDimNetConfig:
         try:
             for stride, blocks, expansion, kernels, reduction in config["stages_setup"]:
                 if [tuple(k) for k in kernels] != [(3, 3)]:
-                    raise UnsupportedConfig(f"model_config.stages_setup has kernels {kernels}, only [(3, 3)] is supported")
+                    raise UnsupportedConfig(
+                        f"model_config.stages_setup has kernels {kernels}, only [(3, 3)] is supported"
+                    )
                 stages.append(Stage(stride, blocks, expansion, reduction))
             return cls(
                 mels=config["F"],

@@ -1,5 +1,6 @@
 """How long, how large: frames, audio steps and picture shapes that the model was trained on."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -56,6 +57,6 @@ def nearest_trained_shape(width: int, height: int) -> tuple[int, int]:
     if width < 1 or height < 1:
         raise ValueError(f"a picture of {width}x{height} pixels has no shape")
     ratio = min(width, height) / max(width, height)
-    index = sum(ratio < (a + b) / 2 for a, b in zip(NAMED_RATIOS, NAMED_RATIOS[1:], strict=False))
+    index = sum(ratio < (a + b) / 2 for a, b in itertools.pairwise(NAMED_RATIOS))
     short, long = (side * PIXELS for side in TRAINED_SHAPES[index])
     return (long, short) if width >= height else (short, long)

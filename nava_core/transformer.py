@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from .attention import attention as torch_attention
 from .blocks import AudioPatchEmbedding, Block, Head, Layout, Parts, Span, SpeakerEmbedding
 from .config import NavaConfig
-from .rope import rope_table, rotate as torch_rotate
+from .rope import rope_table
+from .rope import rotate as torch_rotate
 
 # (length, factor): `length` latent frames (or audio tokens) whose timestep is factor * t; 0 is clean, 1 is noisy.
 NoiseSpans = Sequence[tuple[int, float]]

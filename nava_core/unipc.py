@@ -1,5 +1,6 @@
 """UniPC, order 2, B(h) = exp(-h) - 1, x0-prediction, for flow matching (arXiv 2302.04867)."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -38,7 +39,7 @@ def sample_unipc(
     the end. callback(step, x0, x, total_steps) runs after every evaluation. Works on any tensor, elementwise.
     """
     levels = [float(s) for s in sigmas]
-    if any(b >= a for a, b in zip(levels, levels[1:], strict=False)) or levels[-1] < 0:
+    if any(b >= a for a, b in itertools.pairwise(levels)) or levels[-1] < 0:
         raise ValueError(f"sigmas must fall strictly and end at or above 0, got {levels}")
     total = len(levels) - 1
     lambdas = [_log_snr(s) for s in levels]

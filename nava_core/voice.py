@@ -38,7 +38,9 @@ def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
     if waveform.ndim == 2:
         waveform = waveform[None]
     if waveform.ndim != 3:
-        raise AudioError(f"expected a waveform [channels, samples] or [batch, channels, samples], got {waveform.ndim} dims")
+        raise AudioError(
+            f"expected a waveform [channels, samples] or [batch, channels, samples], got {waveform.ndim} dims"
+        )
     if sample_rate < 1:
         raise AudioError(f"the sample rate is {sample_rate}")
     if 0 in waveform.shape:
@@ -49,7 +51,9 @@ def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
     if sample_rate != SAMPLE_RATE:
         waveform = torchaudio.functional.resample(waveform, sample_rate, SAMPLE_RATE)
     if waveform.shape[-1] < MIN_SAMPLES:
-        raise AudioError(f"the recording lasts {waveform.shape[-1] / SAMPLE_RATE:.3f} s, too short to hear a voice in it")
+        raise AudioError(
+            f"the recording lasts {waveform.shape[-1] / SAMPLE_RATE:.3f} s, too short to hear a voice in it"
+        )
     return waveform
 
 

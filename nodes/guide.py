@@ -7,13 +7,15 @@ from comfy_api.latest import io
 
 from ..nava_core.guidance import COND, MASKED, UNCOND, VOICELESS, Guidance
 from ..nava_core.sizes import ClipLength
-from .host import AUDIO_CHANNELS, JOINT, VOICE_POSITIONS, VOICES, is_audio, require_nava
+from .host import AUDIO_CHANNELS, JOINT, VOICE_POSITIONS, VOICES, require_nava
 
 PASSES = (COND, UNCOND, MASKED, VOICELESS)
 
 
 def without_voices(conditioning):
-    return [[text, {k: v for k, v in extra.items() if k not in (VOICES, VOICE_POSITIONS)}] for text, extra in conditioning]
+    return [
+        [text, {k: v for k, v in extra.items() if k not in (VOICES, VOICE_POSITIONS)}] for text, extra in conditioning
+    ]
 
 
 class NavaGuidance(comfy.samplers.CFGGuider):

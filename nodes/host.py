@@ -4,7 +4,15 @@ import math
 
 import torch
 from comfy import conds as comfy_conds
-from comfy import latent_formats, model_base, model_management, model_patcher, ops, quant_ops, supported_models_base, utils
+from comfy import (
+    latent_formats,
+    model_base,
+    model_management,
+    model_patcher,
+    quant_ops,
+    supported_models_base,
+    utils,
+)
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_base import ModelType
 from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow

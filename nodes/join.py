@@ -40,7 +40,9 @@ class NavaJoin(io.ComfyNode):
             )
         if images_1.shape[1:3] != images_2.shape[1:3]:
             height, width = images_1.shape[1:3]
-            images_2 = comfy.utils.common_upscale(images_2.movedim(-1, 1), width, height, "lanczos", "center").movedim(1, -1)
+            images_2 = comfy.utils.common_upscale(images_2.movedim(-1, 1), width, height, "lanczos", "center").movedim(
+                1, -1
+            )
         images = torch.cat([images_1, images_2[overlap:].to(images_1)])
         return io.NodeOutput(images, joined_audio(audio_1, audio_2, len(images_1), len(images_2), overlap, fps))
 

@@ -67,7 +67,9 @@ class NavaModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        return io.NodeOutput(load_model(folder_paths.get_full_path_or_raise("diffusion_models", model_name), weight_dtype))
+        return io.NodeOutput(
+            load_model(folder_paths.get_full_path_or_raise("diffusion_models", model_name), weight_dtype)
+        )
 
 
 UMT5_BLOCK = "encoder.block.{}.layer.0.SelfAttention.q.weight"

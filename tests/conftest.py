@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from support import DATA, HOST, PACK, ROOT  # noqa: E402
+from support import DATA, HOST, PACK, ROOT
 
 sys.path[:0] = [str(HOST), str(ROOT / "tools")]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # our `nodes` must not hide the host's
@@ -25,12 +26,14 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules[PACK] = pack
 spec.loader.exec_module(pack)
 # Tests of the core say `import nava_core`; it is the pack's own copy.
-sys.modules["nava_core"] = importlib.import_module(f"{PACK}.nava_core")
+for module in ("", *(f".{m.name}" for m in pkgutil.iter_modules([str(ROOT / "nava_core")]))):
+    sys.modules[f"nava_core{module}"] = importlib.import_module(f"{PACK}.nava_core{module}")
 
 
 @pytest.fixture(autouse=True)
-def no_grad():
-    with torch.no_grad():
+def inference():
+    """As the host runs nodes."""
+    with torch.inference_mode():
         yield
 
 
@@ -82,7 +85,7 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(base):
     """A real ComfyUI server with the pack."""
-    from server import Server
+    from comfy_server import Server
 
     with Server(HOST, base) as running:
         yield running

@@ -10,7 +10,16 @@ DATA = ROOT / "tests" / "data"
 HOST = Path(os.environ["NAVA_HOST"])
 PACK = "comfyui_nava"
 
-SAMPLING_CASES = ("t2av", "t2av_noalign", "timbre", "timbre_noalign", "timbre_nocfg", "i2av", "i2av_timbre", "t2a_timbre")
+SAMPLING_CASES = (
+    "t2av",
+    "t2av_noalign",
+    "timbre",
+    "timbre_noalign",
+    "timbre_nocfg",
+    "i2av",
+    "i2av_timbre",
+    "t2a_timbre",
+)
 
 
 def sampling_case(g, metadata, name):

@@ -1,11 +1,12 @@
 """Files: what loads, and what the message says when it does not."""
 
-import nava_core
 import pytest
 import torch
-from support import DATA
-from nava_core import CheckpointError, NavaConfig, checkpoint
 from safetensors.torch import load_file, save_file
+from support import DATA
+
+import nava_core
+from nava_core import CheckpointError, NavaConfig, checkpoint
 
 TINY = DATA / "nava_tiny.safetensors"
 

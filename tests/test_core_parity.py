@@ -2,10 +2,11 @@
 
 import json
 
-import nava_core
 import pytest
 import torch
 from support import DATA, SAMPLING_CASES, sampling_case, sampling_error
+
+import nava_core
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +93,7 @@ def test_batch_rows_are_independent(model, golden):
     assert both[0].shape == video.shape and both[1].shape == audio.shape
     for i in range(2):
         one = slice(i, i + 1)
-        alone = model(
-            video[one], audio[one], t[one], context[one], voices[one], positions[one], clean_first_frame=True
-        )
+        alone = model(video[one], audio[one], t[one], context[one], voices[one], positions[one], clean_first_frame=True)
         for a, b in zip(both, alone, strict=True):
             torch.testing.assert_close(a[one], b, atol=1e-5, rtol=1e-5)
 

@@ -6,7 +6,16 @@ import sys
 
 from support import ROOT
 
-HOST_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "node_helpers", "server"}
+HOST_MODULES = {
+    "comfy",
+    "comfy_api",
+    "comfy_extras",
+    "comfy_execution",
+    "folder_paths",
+    "nodes",
+    "node_helpers",
+    "server",
+}
 
 
 def test_no_host_import_in_the_source():

@@ -1,9 +1,10 @@
 """The ComfyUI path (loader, guider, SamplerCustomAdvanced) against the same golden loops as nava_core.sample."""
 
-import nava_core
 import pytest
 import torch
 from support import DATA, SAMPLING_CASES, sampling_case, sampling_error
+
+import nava_core
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,9 @@ def test_golden_loops(nava, model, golden, golden_metadata, name):
     video, audio = run(nava, model, arguments)
     error = sampling_error(g, name, video, audio, arguments["first_frame"])
     reference = nava_core.sample(nava_core.load_transformer(DATA / "nava_tiny.safetensors"), **arguments)
-    against_core = max((a - b).abs().max().item() for a, b in zip((video, audio), reference, strict=True) if a is not None)
+    against_core = max(
+        (a - b).abs().max().item() for a, b in zip((video, audio), reference, strict=True) if a is not None
+    )
     print(f"host {name}: max error {error:.1e} to golden, {against_core:.1e} to nava_core.sample")
     assert error < 1e-4 and against_core < 1e-4
 
@@ -234,6 +237,9 @@ def test_latent_batches(nava, model, golden, golden_metadata):
     """A batch of two equal noises gives the single result twice."""
     arguments = sampling_case(golden("sampling"), golden_metadata("sampling"), "i2av_timbre")
     single = run(nava, model, arguments)
-    doubled = {**arguments, **{k: arguments[k].repeat(2, *[1] * (arguments[k].ndim - 1)) for k in ("noise_video", "noise_audio")}}
+    doubled = {
+        **arguments,
+        **{k: arguments[k].repeat(2, *[1] * (arguments[k].ndim - 1)) for k in ("noise_video", "noise_audio")},
+    }
     for a, b in zip(single, run(nava, model, doubled), strict=True):
         torch.testing.assert_close(a.repeat(2, *[1] * (a.ndim - 1)), b, atol=1e-5, rtol=1e-5)

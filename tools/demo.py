@@ -8,7 +8,7 @@ from pathlib import Path
 
 import environment
 import tiny
-from server import Server, ServerError
+from comfy_server import Server, ServerError
 from workflow import WorkflowError, load, to_api
 
 
@@ -45,7 +45,9 @@ def describe(path: Path) -> str:
     with av.open(str(path)) as media:
         for stream in media.streams:
             if stream.type == "video":
-                lines.append(f"  picture  {stream.codec.name}, {stream.width}x{stream.height}, {float(stream.average_rate):g} fps")
+                lines.append(
+                    f"  picture  {stream.codec.name}, {stream.width}x{stream.height}, {float(stream.average_rate):g} fps"
+                )
             else:
                 lines.append(f"  sound    {stream.codec.name}, {stream.rate} Hz, {stream.layout.name}")
         lines.append(f"  length   {media.duration / 1e6:.2f} s, {path.stat().st_size / 1024:.0f} KB")

@@ -42,7 +42,9 @@ def run(command: list, why: str) -> None:
     result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
         tail = "\n".join(result.stdout.splitlines()[-15:])
-        raise SetupError(f"{why} failed:\n{tail}\nCheck the network connection and the free disk space, then run again.")
+        raise SetupError(
+            f"{why} failed:\n{tail}\nCheck the network connection and the free disk space, then run again."
+        )
 
 
 def prepare() -> Environment:

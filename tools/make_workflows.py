@@ -1,6 +1,6 @@
 """Write the example workflows as editor files, from a short description of each.
 
-    python tools/make_workflows.py HOST      (in the pack's virtual environment; starts a server to ask for its nodes)
+python tools/make_workflows.py HOST      (in the pack's virtual environment; starts a server to ask for its nodes)
 """
 
 import json
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import environment
-from server import Server
-from workflow import widget_names
+from comfy_server import Server
+from workflow import widgets
 
 WORKFLOWS = environment.ROOT / "workflows"
 HUB = "https://huggingface.co/"
@@ -30,6 +30,9 @@ MODELS = {
     ),
 }  # fmt: skip
 VOICE_ENCODER = "M-vb2+vox2+cnc-ft_mix.pt"
+
+# Constant quality: the automatic choice is one megabit a second, whatever the size, and differs from run to run.
+CODEC = {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": 18.0}
 
 NEGATIVE_AUDIO = "机械的声音，沉闷的声音，回声，失真，爆音，削波，杂音，多人同时说话"
 
@@ -58,7 +61,7 @@ class Graph:
         specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
         order = [n for group in ("required", "optional") for n in info["input_order"].get(group, [])]
         links = {k: v for k, v in inputs.items() if isinstance(v, tuple)}
-        widgets = widget_names(info)
+        stored = widgets(info, inputs)
         sockets = []
         for name in order:
             kind_of = specs[name][0]
@@ -70,7 +73,7 @@ class Graph:
                     sockets.append({"name": socket, "type": item[0], "shape": 7, "link": None})
                 continue
             socket = {"name": name, "type": "COMBO" if isinstance(kind_of, list) else kind_of, "link": None}
-            if name in widgets:
+            if any(name == widget for widget, _ in stored):
                 socket["widget"] = {"name": name}
             if name in info["input"].get("optional", {}):
                 socket["shape"] = 7
@@ -84,11 +87,11 @@ class Graph:
                 origin["links"].append(link_id)
                 self.links.append([link_id, source, output, node_id, slot, origin["type"]])
         values = []
-        for name in widgets:
+        for name, spec in stored:
             if name is None:
                 values.append("fixed")
             else:
-                values.append(inputs[name] if name in inputs and name not in links else default(specs[name]))
+                values.append(inputs[name] if name in inputs and name not in links else default(spec))
         names = info["output_name"]
         properties = {"Node name for S&R": kind}
         models = [
@@ -149,7 +152,9 @@ def loaders(g: Graph, video: bool = True, audio: bool = True) -> dict[str, tuple
     found = {
         "model": (g.add("NavaModelLoader", (0, 0), model_name="NAVA.safetensors", weight_dtype="default"), 0),
         "clip": (
-            g.add("NavaTextEncoderLoader", (0, 180), clip_name="umt5_xxl_fp8_e4m3fn_scaled.safetensors", device="default"),
+            g.add(
+                "NavaTextEncoderLoader", (0, 180), clip_name="umt5_xxl_fp8_e4m3fn_scaled.safetensors", device="default"
+            ),
             0,
         ),
     }
@@ -178,7 +183,7 @@ def sampling(g: Graph, model: tuple, text: int, latent: tuple, x: int, y: int = 
 def save_video(g: Graph, decode: int, x: int, y: int, prefix: str, audio: bool = True) -> None:
     sound = {"audio": (decode, 1)} if audio else {}
     video = g.add("CreateVideo", (x, y), (260, 110), images=(decode, 0), fps=(decode, 2), **sound)
-    g.add("SaveVideo", (x, y + 160), (360, 420), video=(video, 0), filename_prefix=prefix)
+    g.add("SaveVideo", (x, y + 160), (360, 420), video=(video, 0), filename_prefix=prefix, **CODEC)
 
 
 def text_to_av(info: dict) -> None:
@@ -193,7 +198,12 @@ def text_to_av(info: dict) -> None:
     latent = g.add("NavaEmptyLatent", (370, 470), (320, 190), title="Size and length")
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
     decode = g.add(
-        "NavaDecode", (1250, 190), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"]
+        "NavaDecode",
+        (1250, 190),
+        (260, 120),
+        latent=(sampler, 0),
+        video_vae=files["video_vae"],
+        audio_vae=files["audio_vae"],
     )
     save_video(g, decode, 1560, 0, "video/NAVA")
     g.note(
@@ -220,7 +230,12 @@ def image_to_av(info: dict) -> None:
     )  # fmt: skip
     sampler = sampling(g, files["model"], text, (latent, 0), 1050)
     decode = g.add(
-        "NavaDecode", (1400, 190), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"]
+        "NavaDecode",
+        (1400, 190),
+        (260, 120),
+        latent=(sampler, 0),
+        video_vae=files["video_vae"],
+        audio_vae=files["audio_vae"],
     )
     save_video(g, decode, 1710, 0, "video/NAVA_image")
     g.note(
@@ -256,7 +271,12 @@ def dialogue(info: dict) -> None:
     latent = g.add("NavaEmptyLatent", (660, 710), (320, 190), seconds=8.0)
     sampler = sampling(g, files["model"], text, (latent, 0), 1030)
     decode = g.add(
-        "NavaDecode", (1380, 190), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"]
+        "NavaDecode",
+        (1380, 190),
+        (260, 120),
+        latent=(sampler, 0),
+        video_vae=files["video_vae"],
+        audio_vae=files["audio_vae"],
     )
     save_video(g, decode, 1690, 0, "video/NAVA_dialogue")
     g.note(
@@ -304,7 +324,11 @@ def sound_effects(info: dict) -> None:
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
     decode = g.add("NavaDecode", (1250, 190), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
     g.add("SaveAudio", (1560, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_effect")
-    g.note((0, 590), (320, 300), "# Text → sound effects\nDescribe what is heard, in order; say that nobody speaks.\n\n" + FILES_NOTE)
+    g.note(
+        (0, 590),
+        (320, 300),
+        "# Text → sound effects\nDescribe what is heard, in order; say that nobody speaks.\n\n" + FILES_NOTE,
+    )
     g.write("nava_sound_effects")
 
 
@@ -320,7 +344,11 @@ def silent_video(info: dict) -> None:
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
     decode = g.add("NavaDecode", (1250, 190), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"])
     save_video(g, decode, 1560, 0, "video/NAVA_silent", audio=False)
-    g.note((0, 590), (320, 300), "# Text → silent video\nPicture only: one guidance pass less, no audio VAE.\n\n" + FILES_NOTE)
+    g.note(
+        (0, 590),
+        (320, 300),
+        "# Text → silent video\nPicture only: one guidance pass less, no audio VAE.\n\n" + FILES_NOTE,
+    )
     g.write("nava_silent_video")
 
 
@@ -336,13 +364,17 @@ def two_shots(info: dict) -> None:
     )  # fmt: skip
     first = sampling(g, files["model"], first_text, (empty, 0), 900, seed=1)
     decode_1 = g.add("NavaDecode", (1250, 190), (260, 120), latent=(first, 0), **vaes)
-    last = g.add("ImageFromBatch", (1560, 190), (260, 110), image=(decode_1, 0), batch_index=4095, length=1, title="Last frame")
+    last = g.add(
+        "ImageFromBatch", (1560, 190), (260, 110), image=(decode_1, 0), batch_index=4095, length=1, title="Last frame"
+    )
     second_text = g.add(
         "NavaTextEncode", (370, 800), (480, 420), clip=clip, title="Second shot",
         prompt="The young man looks up at the sky and says with a smile: <S>Finally.<E> Thunder rolls, the rain grows "
         "heavy, he spreads his arms and laughs. No music.",
     )  # fmt: skip
-    start = g.add("NavaFirstFrame", (1560, 350), (300, 130), image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0))
+    start = g.add(
+        "NavaFirstFrame", (1560, 350), (300, 130), image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0)
+    )
     second = sampling(g, files["model"], second_text, (start, 0), 900, 800, seed=2)
     decode_2 = g.add("NavaDecode", (1250, 990), (260, 120), latent=(second, 0), **vaes)
     joined = g.add(
@@ -350,7 +382,7 @@ def two_shots(info: dict) -> None:
         audio_2=(decode_2, 1), fps=(decode_1, 2),
     )  # fmt: skip
     video = g.add("CreateVideo", (1910, 800), (260, 110), images=(joined, 0), audio=(joined, 1), fps=(decode_1, 2))
-    g.add("SaveVideo", (1910, 960), (360, 420), video=(video, 0), filename_prefix="video/NAVA_two_shots")
+    g.add("SaveVideo", (1910, 960), (360, 420), video=(video, 0), filename_prefix="video/NAVA_two_shots", **CODEC)
     g.note(
         (0, 830), (320, 330),
         "# Two shots, one scene\nThe last frame of the first shot is the first frame of the second. NAVA Join Clips "

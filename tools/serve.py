@@ -8,7 +8,7 @@ from pathlib import Path
 
 import environment
 import tiny
-from server import Server, ServerError
+from comfy_server import Server, ServerError
 
 
 def main() -> int:
@@ -20,7 +20,9 @@ def main() -> int:
 
     host = Path(os.environ["NAVA_HOST"])
     own_host = "COMFYUI_PATH" in os.environ or host == environment.ROOT.parent.parent
-    base = environment.base_folder(environment.Environment(Path(sys.executable), host, own_host), "base", options.models)
+    base = environment.base_folder(
+        environment.Environment(Path(sys.executable), host, own_host), "base", options.models
+    )
     tiny.make(host, base / "models")
     tiny.make_inputs(base / "input")
     with socket.socket() as probe:

@@ -1,6 +1,6 @@
 """The tiny set: every model file NAVA needs, small, seeded and random, in the released layouts.
 
-    python tools/tiny.py HOST MODELS      (in the pack's virtual environment)
+python tools/tiny.py HOST MODELS      (in the pack's virtual environment)
 """
 
 import io

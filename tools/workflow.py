@@ -16,19 +16,32 @@ def load(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def widget_names(info: dict) -> list[str | None]:
-    """The order in which a node's widgets store values; None for the value that `control_after_generate` adds."""
-    names: list[str | None] = []
+def widgets(info: dict, given: dict | list | None = None, prefix: str = "") -> list[tuple[str | None, list]]:
+    """(name, spec) of a node's widgets, in the order in which their values are stored.
+
+    The name is None for the value that `control_after_generate` adds. A dynamic combo is followed by the widgets of
+    its chosen option; the choice is looked up in `given`: values by name, or the stored list itself.
+    """
+    found: list[tuple[str | None, list]] = []
+    order = info.get("input_order") or {group: list(info["input"].get(group, {})) for group in ("required", "optional")}
     for group in ("required", "optional"):
-        for name in info.get("input_order", {}).get(group, []):
-            kind, *options = info["input"][group][name]
+        for name in order.get(group, []):
+            spec = info["input"][group][name]
+            kind, *options = spec
             settings = options[0] if options else {}
             if not (isinstance(kind, list) or kind in WIDGET_TYPES) or settings.get("forceInput"):
                 continue
-            names.append(name)
+            found.append((prefix + name, spec))
             if settings.get("control_after_generate"):
-                names.append(None)
-    return names
+                found.append((None, spec))
+            if kind == "COMFY_DYNAMICCOMBO_V3":
+                if isinstance(given, list):
+                    choice, rest = given[len(found) - 1], given[len(found) :]
+                else:
+                    choice, rest = (given or {}).get(prefix + name, settings["options"][0]["key"]), given
+                chosen = next((o for o in settings["options"] if o["key"] == choice), {"inputs": {}})
+                found += widgets({"input": chosen["inputs"]}, rest, f"{prefix}{name}.")
+    return found
 
 
 def to_api(workflow: dict, object_info: dict) -> dict:
@@ -41,8 +54,8 @@ def to_api(workflow: dict, object_info: dict) -> dict:
             continue
         if kind not in object_info:
             raise WorkflowError(f"the server has no node {kind}")
-        names = widget_names(object_info[kind])
         values = node.get("widgets_values", [])
+        names = [name for name, _ in widgets(object_info[kind], values)]
         if len(values) != len(names):
             raise WorkflowError(f"{kind} (node {node['id']}) stores {len(values)} values for widgets {names}")
         inputs = {name: value for name, value in zip(names, values, strict=True) if name is not None}
@@ -60,12 +73,6 @@ def nodes_of(prompt: dict, kind: str) -> list[dict]:
     return [node["inputs"] for node in prompt.values() if node["class_type"] == kind]
 
 
-def set_inputs(prompt: dict, kind: str, **values) -> None:
+def set_inputs(prompt: dict, kind: str, /, **values) -> None:
     for inputs in nodes_of(prompt, kind):
         inputs.update(values)
-
-
-def choices(object_info: dict, kind: str, name: str) -> list[str]:
-    """What a combo input offers."""
-    entry = object_info[kind]["input"]["required"][name]
-    return entry[0] if isinstance(entry[0], list) else entry[1]["options"]

@@ -124,7 +124,9 @@ class Server:
                 if data.get("prompt_id") != prompt_id:
                     continue
                 if kind == "execution_error":
-                    raise ServerError(f"{data['node_type']} (node {data['node_id']}): {data['exception_message'].strip()}")
+                    raise ServerError(
+                        f"{data['node_type']} (node {data['node_id']}): {data['exception_message'].strip()}"
+                    )
                 if kind in ("execution_success", "execution_interrupted"):
                     break
         return await loop.run_in_executor(None, self._history, prompt_id)

@@ -1,0 +1,296 @@
+"""The nodes in one process: what they make of good input, and what they say to bad input."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import DATA
+from tiny import FILES
+
+
+@pytest.fixture(scope="module")
+def files(nava, base):
+    """The tiny set, loaded with the pack's own loaders."""
+    import folder_paths
+    from comfy_extras.nodes_lt_audio import LTXVAudioVAELoader
+
+    for kind in FILES:
+        folder_paths.add_model_folder_path(kind, str(base / "models" / kind), is_default=True)
+    load, voice = nava("load"), nava("voice")
+    return {
+        "model": load.NavaModelLoader.execute(FILES["diffusion_models"], "default")[0],
+        "clip": load.NavaTextEncoderLoader.execute(FILES["text_encoders"], "default")[0],
+        "video_vae": load.NavaVideoVAELoader.execute(FILES["vae"])[0],
+        "audio_vae": LTXVAudioVAELoader.execute(FILES["checkpoints"])[0],
+        "encoder": voice.NavaVoiceEncoderLoader.execute(FILES["audio_encoders"])[0],
+    }
+
+
+def empty(nava, mode="audio + video", width=64, height=64, seconds=0.5, batch=1):
+    return nava("latent").NavaEmptyLatent.execute(mode, width, height, seconds, batch)
+
+
+def text(nava, files, prompt="a b c", negative="d", **voices):
+    return nava("text").NavaTextEncode.execute(files["clip"], prompt, negative, voices or None).args
+
+
+def guider(nava, files, positive, negative, model=None):
+    return nava("guide").NavaGuider.execute(model or files["model"], positive, negative, 3.0, 3.0, 2.0, 2.0, 3.0)[0]
+
+
+def noise_of(latent):
+    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
+
+    return Noise_RandomNoise(1).generate_noise(latent)
+
+
+def sample(nava, files, latent, positive, negative):
+    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
+
+    sigmas = nava("sample").NavaScheduler.execute(files["model"], 2, 5.0, 1.0)[0]
+    sampler = nava("sample").NavaSamplerSelect.execute("unipc")[0]
+    g = guider(nava, files, positive, negative)
+    return SamplerCustomAdvanced.execute(Noise_RandomNoise(1), g, sampler, sigmas, latent)[0]
+
+
+def test_audio_vae_parity(golden):
+    """ComfyUI's audio VAE on the released code's numbers: 48 kHz stereo."""
+    import comfy.sd
+    import comfy.utils
+
+    import nava_core
+
+    weights, metadata = comfy.utils.load_torch_file(str(DATA / "ltx_audio_vae_tiny.safetensors"), return_metadata=True)
+    names = {"audio_vae.": "autoencoder.", "vocoder.": "vocoder."}
+    vae = comfy.sd.VAE(sd=comfy.utils.state_dict_prefix_replace(weights, names, filter_keys=True), metadata=metadata)
+    g = golden("audio_vae")
+    waveform = vae.decode(nava_core.tokens_to_audio(g["latent_tokens"][None])).movedim(-1, 1)
+    error = (waveform[0] - g["waveform_48k"]).abs().max().item()
+    latent = vae.first_stage_model.encode(g["encode.waveform_16k"][None], sample_rate=16000)
+    encode_error = (nava_core.audio_to_tokens(latent)[0] - g["encode.latent_tokens"]).abs().max().item()
+    print(f"audio VAE: decoding differs by {error:.1e}, encoding by {encode_error:.1e}")
+    assert waveform.shape == (1, 2, 21600) and vae.first_stage_model.output_sample_rate == 48000
+    assert error < 1e-3 and encode_error < 1e-3
+
+
+@pytest.mark.parametrize("mode", ["audio + video", "video", "audio"])
+def test_every_mode_samples_and_decodes(nava, files, mode):
+    latent, frames, seconds, steps = empty(nava, mode).args
+    assert (frames, steps) == (13, 14) and seconds == 13 / 24
+    out = sample(nava, files, latent, *text(nava, files))
+    images, audio, fps = nava("decode").NavaDecode.execute(out, "auto", files["video_vae"], files["audio_vae"]).args
+    assert fps == 24
+    if "video" in mode:
+        assert images.shape == (13, 64, 64, 3) and 0 <= images.min() <= images.max() <= 1
+    else:
+        assert "no picture" in images.message
+    if "audio" in mode:
+        assert audio["sample_rate"] == 48000 and audio["waveform"].shape[:2] == (1, 2)
+        assert abs(audio["waveform"].shape[-1] / 48000 - seconds) < 1 / 24
+        if "video" in mode:
+            assert audio["waveform"].shape[-1] == round(13 / 24 * 48000)
+    else:
+        assert "no sound" in audio.message
+
+
+def test_stock_separate_and_concat(nava, files):
+    from comfy_extras.nodes_lt import LTXVConcatAVLatent, LTXVSeparateAVLatent
+
+    latent = empty(nava)[0]
+    video, audio = LTXVSeparateAVLatent.execute(latent).args
+    joined = LTXVConcatAVLatent.execute(video, audio)[0]
+    a, b = (sample(nava, files, x, *text(nava, files))["samples"].unbind() for x in (latent, joined))
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_text_is_encoded_without_host_syntax(nava, files):
+    """Parentheses are characters, rows end with the end token, nothing is padded away or weighted."""
+    plain, _ = text(nava, files, "ab (c:1.5) d")
+    spiece = files["clip"].tokenizer.clip_umt5xxl.tokenizer.tokenizer
+    ids = spiece.encode("ab (c:1.5) d", add_bos=False, add_eos=False)
+    assert plain[0][0].shape == (1, len(ids) + 1, 64)
+    reference = files["clip"].encode_from_tokens({"umt5xxl": [[(i, 1.0) for i in [*ids, 1]]]})
+    assert torch.equal(plain[0][0], reference)
+
+
+def test_long_prompt_is_cut_at_512(nava, files, caplog):
+    positive, _ = text(nava, files, "雨 " * 2000)
+    assert positive[0][0].shape[1] == 512
+    assert "the model reads the first 512" in caplog.text
+
+
+def test_voices_ride_in_the_conditioning(nava, files):
+    host, voice = nava("host"), nava("voice").Voice
+    anna, ben = voice("Anna", torch.full((192,), 0.1)), voice("Ben", torch.full((192,), 0.2))
+    positive, negative = text(nava, files, "<S:Anna>a<E><S:Ben>b<E><S:->c<E><S:Anna>d<E>", voice_0=anna, voice_1=ben)
+    extra = positive[0][1]
+    assert extra[host.VOICES][:, 0].tolist() == pytest.approx([0.1, 0.2, 0.0, 0.1])
+    assert len(extra[host.VOICE_POSITIONS]) == 4
+    assert host.VOICES not in negative[0][1]
+    unvoiced, _ = text(nava, files, "<S>a<E>")
+    assert host.VOICES not in unvoiced[0][1]
+
+
+def test_voice_from_audio(nava, files, caplog):
+    t = torch.arange(4 * 22050) / 22050
+    audio = {"waveform": (torch.sin(800 * t) * 0.3).expand(1, 2, -1), "sample_rate": 22050}
+    voice = nava("voice").NavaVoice.execute(files["encoder"], audio, " Anna ")[0]
+    assert voice.name == "Anna" and voice.embedding.shape == (192,)
+    nava("voice").NavaVoice.execute(files["encoder"], {**audio, "waveform": torch.zeros(1, 1, 22050)}, "")
+    assert "silent" in caplog.text and "lasts 1.0 s" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 100, 300, 3), (1, 333, 77, 4), (1, 1, 1, 3), (1, 64, 64, 1), (3, 50, 50, 3)])
+def test_first_frame_takes_any_picture(nava, files, shape):
+    latent = empty(nava)[0]
+    out = nava("first_frame").NavaFirstFrame.execute(torch.rand(shape), files["video_vae"], latent, "as the latent")[0]
+    video, audio = out["samples"].unbind()
+    masks = out["noise_mask"].unbind()
+    assert video.shape == (shape[0], 48, 4, 4, 4) and audio.shape[0] == shape[0]
+    assert masks[0][:, :, 0].max() == 0 and masks[0][:, :, 1:].min() == 1 and masks[1].min() == 1
+    assert torch.equal(latent["samples"].tensors[0], torch.zeros(1, 48, 4, 4, 4)), "the input stays as it was"
+
+
+def test_first_frame_stays_through_sampling(nava, files):
+    latent = empty(nava, "video")[0]
+    start = nava("first_frame").NavaFirstFrame.execute(
+        torch.rand(1, 64, 64, 3), files["video_vae"], latent, "as the latent"
+    )[0]
+    out = sample(nava, files, start, *text(nava, files))["samples"]
+    torch.testing.assert_close(out[:, :, :1], start["samples"][:, :, :1], atol=1e-5, rtol=1e-5)
+
+
+def test_first_frame_takes_the_trained_shape(nava, files, monkeypatch):
+    from nava_core import sizes
+
+    monkeypatch.setattr(
+        sizes, "TRAINED_SHAPES", ((4, 4), *sizes.TRAINED_SHAPES[1:4], (4, 8), *sizes.TRAINED_SHAPES[5:])
+    )
+    out = nava("first_frame").NavaFirstFrame.execute(
+        torch.rand(1, 90, 160, 3), files["video_vae"], empty(nava, "video")[0], "nearest trained shape"
+    )[0]
+    assert out["samples"].shape[-2:] == (4, 8)
+
+
+def test_tiled_decoding_is_close(nava, files):
+    latent = torch.randn(1, 48, 2, 12, 12) * 0.5
+    decode = nava("decode").decode_picture
+    assert decode(latent, files["video_vae"], "on").shape == decode(latent, files["video_vae"], "off").shape
+
+
+def test_join(nava):
+    images = torch.rand(2, 9, 32, 32, 3)
+    audio = [{"waveform": torch.rand(1, 2, 18000), "sample_rate": 48000} for _ in range(2)]
+    join = nava("join").NavaJoin.execute
+    out, sound = join(images[0], images[1], 1, 24.0, audio[0], audio[1]).args
+    assert torch.equal(out, torch.cat([images[0], images[1][1:]]))
+    assert sound["waveform"].shape == (1, 2, 17 * 2000)
+    other = {"waveform": torch.rand(1, 1, 8269), "sample_rate": 22050}
+    assert join(images[0], images[1], 1, 24.0, audio[0], other)[1]["waveform"].shape == (1, 2, 17 * 2000)
+    assert join(images[0], images[1], 0, 24.0, None, other)[1]["sample_rate"] == 22050
+    assert join(images[0], images[1], 1, 24.0)[1] is None
+    with pytest.raises(ValueError, match="NavaJoin, overlap"):
+        join(images[0], images[1], 9, 24.0)
+
+
+# Bad input: every message names the node and the input, what is wrong, and what to do.
+
+
+def refuses(action, *words):
+    with pytest.raises(ValueError) as error:
+        action()
+    print(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_size_off_the_grid(nava):
+    refuses(lambda: empty(nava, width=100), "NavaEmptyLatent, width", "96 or 128")
+    refuses(lambda: empty(nava, height=65), "NavaEmptyLatent, height", "64 or 96")
+
+
+def test_foreign_model(nava, files):
+    positive, negative = text(nava, files)
+    refuses(
+        lambda: guider(nava, files, positive, negative, files["clip"].patcher), "NavaGuider, model", "NavaModelLoader"
+    )
+    refuses(lambda: nava("sample").NavaScheduler.execute(files["clip"].patcher, 4, 5.0, 1.0), "NavaScheduler, model")
+
+
+def test_text_encoder_of_the_wrong_width(nava, files):
+    wide = [[torch.zeros(1, 3, 4096), {}]]
+    refuses(lambda: guider(nava, files, wide, wide), "NavaGuider, positive", "4096", "64", "umT5")
+
+
+def test_foreign_clip(nava, files):
+    refuses(lambda: nava("text").NavaTextEncode.execute(object(), "a", "b"), "NavaTextEncode, clip", "type wan")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word"),
+    [("", "empty"), (" \n ", "empty"), ("<S>a", "never closed"), ("a<E>", "without"), ("<S:Eve>a<E>", "Eve")],
+)
+def test_bad_prompts(nava, files, prompt, word):
+    refuses(lambda: text(nava, files, prompt), "NavaTextEncode, prompt", word)
+
+
+def test_swapped_vaes(nava, files):
+    check = nava("decode").NavaDecode.check_lazy_status
+    refuses(lambda: check(None, files["audio_vae"], files["video_vae"]), "NavaDecode, video_vae", "swapped")
+    refuses(lambda: check(None, None, files["video_vae"]), "NavaDecode, audio_vae", "swapped")
+    refuses(lambda: check(), "connect video_vae")
+    assert check(None, files["video_vae"], files["audio_vae"]) == ["latent"]
+    refuses(
+        lambda: nava("first_frame").NavaFirstFrame.execute(
+            torch.rand(1, 8, 8, 3), files["audio_vae"], empty(nava)[0], "as the latent"
+        ),
+        "NavaFirstFrame, video_vae",
+    )
+
+
+def test_latents_that_do_not_fit(nava, files):
+    from comfy.nested_tensor import NestedTensor
+
+    g = guider(nava, files, *text(nava, files))
+    video, audio = empty(nava)[0]["samples"].unbind()
+
+    def sampled(latent):
+        return lambda: g.sample(latent, latent, None, torch.ones(2))
+
+    refuses(sampled(NestedTensor([video, audio[:, :, :5]])), "NavaGuider, latent", "13 frames need 14 audio steps", "5")
+    refuses(sampled(torch.zeros(1, 16, 3, 4, 4)), "NavaGuider, latent", "[1, 16, 3, 4, 4]", "NavaEmptyLatent")
+    refuses(sampled(NestedTensor([video, torch.zeros(1, 8, 14, 4)])), "NavaGuider, latent", "sound has shape")
+    refuses(sampled(NestedTensor([video, audio, audio])), "3 streams")
+
+
+def test_wrong_files(nava, files, tmp_path):
+    import comfy.utils
+    from safetensors.torch import save_file
+
+    load = nava("load")
+    vae = comfy.utils.load_torch_file(str(DATA / "ltx_audio_vae_tiny.safetensors"))
+    refuses(lambda: load.umt5_sizes(vae, "x"), "not a umT5", "an audio VAE")
+    refuses(lambda: load.wan22_sizes(vae, "x"), "not a Wan 2.2", "an audio VAE")
+    refuses(
+        lambda: load.load_model(str(DATA / "ltx_audio_vae_tiny.safetensors")), "not a NAVA model", "LTXVAudioVAELoader"
+    )
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes((DATA / "nava_tiny.safetensors").read_bytes()[:5000])
+    refuses(lambda: load.load_model(str(broken)), "broken.safetensors", "cut short")
+    save_file({"shared.weight": torch.zeros(2, 2)}, tmp_path / "t5.safetensors")
+    refuses(lambda: load.umt5_sizes({"shared.weight": torch.zeros(2, 2)}, "t5.safetensors"), "t5.safetensors")
+
+
+def test_recordings_that_are_none(nava, files):
+    for waveform, word in ((torch.zeros(1, 1, 0), "empty"), (torch.full((1, 1, 9000), float("nan")), "NaN")):
+        refuses(
+            lambda w=waveform: nava("voice").NavaVoice.execute(files["encoder"], {"waveform": w, "sample_rate": 8000}, ""),
+            "NavaVoice, audio", word,
+        )  # fmt: skip
+    audio = {"waveform": torch.rand(1, 1, 9000), "sample_rate": 8000}
+    refuses(lambda: nava("voice").NavaVoice.execute(files["encoder"], audio, "a>b"), "NavaVoice, name")
+
+
+def test_sample_picture_is_a_picture(base):
+    """The sample input that workflows name opens and is not blank."""
+    assert np.asarray(Image.open(base / "input/example.png")).std() > 10

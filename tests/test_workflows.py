@@ -1,0 +1,205 @@
+"""Every example workflow, from its editor file, on the real server; their outputs are opened."""
+
+import json
+import threading
+import time
+
+import av
+import numpy as np
+import pytest
+from comfy_server import ServerError
+from PIL import Image
+from support import ROOT
+from workflow import nodes_of, set_inputs
+
+VIDEO = ("nava_text_to_av", "nava_image_to_av", "nava_dialogue_two_voices", "nava_two_shots")
+SILENT = ("nava_silent_video",)
+SOUND = ("nava_text_to_speech", "nava_sound_effects")
+
+
+def opened(path):
+    """(frames [T, H, W, 3], sound [C, N], streams by type, container) of a media file, all packets decoded."""
+    frames, sound, streams = [], [], {}
+    with av.open(str(path)) as media:
+        for stream in media.streams:
+            streams[stream.type] = {
+                "codec": stream.codec.name,
+                "rate": float(stream.average_rate) if stream.type == "video" else stream.rate,
+                "layout": getattr(getattr(stream, "layout", None), "name", None),
+            }
+        for frame in media.decode():
+            if isinstance(frame, av.VideoFrame):
+                frames.append(frame.to_ndarray(format="rgb24"))
+            else:
+                samples = frame.to_ndarray()
+                sound.append(samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T)
+    return np.array(frames), np.concatenate(sound, axis=-1) if sound else None, streams
+
+
+def only(files):
+    assert len(files) == 1, files
+    return files[0]
+
+
+@pytest.mark.parametrize("name", VIDEO)
+def test_picture_and_sound(server, workflow, name):
+    prompt = workflow(name)
+    frames, sound, streams = opened(only(server.outputs(server.queue(prompt), ".mp4")))
+    expected = 25 * 2 - 1 if name == "nava_two_shots" else 25
+    assert frames.shape == (expected, 192, 320, 3)
+    assert streams["video"]["codec"] == "h264" and streams["video"]["rate"] == 24
+    assert streams["audio"] == {"codec": "aac", "rate": 48000, "layout": "stereo"}
+    lengths = len(frames) / 24, sound.shape[-1] / 48000
+    print(f"{name}: picture {lengths[0]:.3f} s, sound {lengths[1]:.3f} s")
+    assert abs(lengths[0] - lengths[1]) < 1 / 24
+    assert frames.std() > 1 and np.isfinite(sound).all() and sound.std() > 0
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_silent_video(server, workflow, name):
+    frames, sound, streams = opened(only(server.outputs(server.queue(workflow(name)), ".mp4")))
+    assert frames.shape == (25, 192, 320, 3) and sound is None and list(streams) == ["video"]
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_alone(server, workflow, name):
+    _, sound, streams = opened(only(server.outputs(server.queue(workflow(name)), ".flac")))
+    assert streams == {"audio": {"codec": "flac", "rate": 48000, "layout": "stereo"}}
+    assert abs(sound.shape[-1] / 48000 - 25 / 24) < 1 / 24
+
+
+def test_first_picture_is_the_first_frame(server, workflow):
+    """The clip begins with the picture as the VAE gives it back, whatever the seed."""
+    starts = []
+    for seed in (1, 2):
+        prompt = workflow("nava_image_to_av")
+        set_inputs(prompt, "RandomNoise", noise_seed=seed)
+        frames, _, _ = opened(only(server.outputs(server.queue(prompt), ".mp4")))
+        starts.append(frames.astype(float))
+    first, rest = np.abs(starts[0][0] - starts[1][0]).mean(), np.abs(starts[0][8:] - starts[1][8:]).mean()
+    print(f"two seeds differ by {first:.2f} in the first frame and by {rest:.2f} after it")
+    assert first < 4 and rest > 2 * first
+
+
+def test_seeds(server, workflow):
+    """The same seed gives the same frames and samples, another seed others.
+
+    Compared as they reach the encoder: PyAV's x264 does not give the same bytes for the same frames in every process.
+    """
+    contents, clips = [], []
+    for run, seed in enumerate((1, 1, 2)):
+        prompt = workflow("nava_text_to_av")
+        set_inputs(prompt, "RandomNoise", noise_seed=seed)
+        set_inputs(prompt, "SaveVideo", filename_prefix=f"video/seed{run}")
+        decode = next(i for i, n in prompt.items() if n["class_type"] == "NavaDecode")
+        prompt["frames"] = {
+            "class_type": "SaveImage",
+            "inputs": {"images": [decode, 0], "filename_prefix": f"seed{run}"},
+        }
+        prompt["sound"] = {"class_type": "SaveAudio", "inputs": {"audio": [decode, 1], "filename_prefix": f"seed{run}"}}
+        server.post("/free", {"free_memory": True})  # nothing may be left over from the run before
+        history = server.queue(prompt)
+        frames = [np.asarray(Image.open(p)) for p in server.outputs(history, ".png")]
+        contents.append((np.array(frames), opened(only(server.outputs(history, ".flac")))[1]))
+        clips.append(opened(only(server.outputs(history, ".mp4")))[0].astype(float))
+    for a, b, c in zip(*contents, strict=True):
+        assert np.array_equal(a, b)
+        assert not np.array_equal(a, c)
+    same, other = np.abs(clips[0] - clips[1]).mean(), np.abs(clips[0] - clips[2]).mean()
+    print(f"encoded clips differ by {same:.2f} with the same seed, by {other:.2f} with another")
+    assert same < 4 < other
+
+
+def test_progress_and_previews_arrive_and_models_are_reused(server, workflow):
+    events = []
+    prompt = workflow("nava_text_to_av")
+    set_inputs(prompt, "RandomNoise", noise_seed=77)
+    server.queue(prompt, lambda kind, data: events.append((kind, data)))
+    values = [d["value"] for k, d in events if k == "progress"]
+    assert values == [1, 2, 3, 4]
+    assert sum(k == "preview" for k, _ in events) >= 4
+    events.clear()
+    set_inputs(prompt, "RandomNoise", noise_seed=78)
+    server.queue(prompt, lambda kind, data: events.append((kind, data)))
+    ran = {d["node"] for k, d in events if k == "executing" and d.get("node")}
+    loaders = {i for i, n in prompt.items() if "Loader" in n["class_type"]}
+    assert loaders and not loaders & ran, "the second prompt loads nothing"
+
+
+def test_interrupting(server, workflow):
+    """Sampling ends within a step of being interrupted, and the next prompt runs."""
+    prompt = workflow("nava_text_to_av")
+    set_inputs(prompt, "NavaScheduler", steps=400)
+    set_inputs(prompt, "RandomNoise", noise_seed=5)
+    steps = []
+
+    def watch(kind, data):
+        if kind == "progress":
+            steps.append((data["value"], time.monotonic()))
+            if data["value"] == 3:
+                threading.Thread(target=server.post, args=("/interrupt", {})).start()
+
+    history = server.queue(prompt, watch)
+    assert history["status"]["status_str"] == "error" and not history["outputs"]
+    assert any(m[0] == "execution_interrupted" for m in history["status"]["messages"])
+    assert steps[-1][0] <= 6, "a step or two may pass while the request is under way"
+    assert server.queue(workflow("nava_sound_effects"))["status"]["completed"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        ("NavaEmptyLatent", {"width": 333}, ["NavaEmptyLatent, width", "320 or 352"]),
+        ("NavaEmptyLatent", {"seconds": 99.0}, ["seconds", "max"]),
+        ("NavaEmptyLatent", {"seconds": 0.0}, ["seconds", "min"]),
+        ("NavaTextEncode", {"prompt": ""}, ["NavaTextEncode, prompt", "empty"]),
+        ("NavaTextEncode", {"prompt": "<S>oh"}, ["NavaTextEncode, prompt", "never closed"]),
+        ("NavaScheduler", {"steps": 0}, ["steps"]),
+    ],
+)
+def test_bad_input_is_told_before_sampling(server, workflow, kind, values, words):
+    prompt = workflow("nava_text_to_av")
+    set_inputs(prompt, kind, **values)
+    refused(server, prompt, words)
+
+
+def refused(server, prompt, words):
+    events = []
+    with pytest.raises(ServerError) as error:
+        server.queue(prompt, lambda kind, data: events.append(kind))
+    print(error.value)
+    assert all(word in str(error.value) for word in words)
+    assert "progress" not in events, "sampling had begun"
+
+
+def test_swapped_vaes_are_told_before_sampling(server, workflow):
+    prompt = workflow("nava_text_to_av")
+    set_inputs(prompt, "RandomNoise", noise_seed=99)
+    for inputs in nodes_of(prompt, "NavaDecode"):
+        inputs["video_vae"], inputs["audio_vae"] = inputs["audio_vae"], inputs["video_vae"]
+    refused(server, prompt, ["NavaDecode, video_vae", "swapped"])
+
+
+def test_foreign_files_in_the_loaders(server, workflow, base):
+    """A file of the wrong kind under a loader's folder, as it happens."""
+    models = base / "models"
+    (models / "diffusion_models" / "wrong.safetensors").hardlink_to(next((models / "text_encoders").iterdir()))
+    prompt = workflow("nava_text_to_av")
+    set_inputs(prompt, "NavaModelLoader", model_name="wrong.safetensors")
+    refused(server, prompt, ["wrong.safetensors", "a T5 text encoder"])
+
+
+@pytest.mark.parametrize("name", [*VIDEO, *SILENT, *SOUND])
+def test_files_name_their_sockets_and_models(object_info, name):
+    """Every socket of a workflow file carries its input's name, and every released file its source and folder."""
+    document = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in document["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        info = object_info[node["type"]]
+        known = {*info["input"].get("required", {}), *info["input"].get("optional", {})}
+        assert {s["name"].split(".")[0] for s in node["inputs"]} == known
+        if node["type"] in ("NavaModelLoader", "NavaTextEncoderLoader", "NavaVideoVAELoader", "LTXVAudioVAELoader"):
+            entry = only(node["properties"]["models"])
+            assert entry["name"] == node["widgets_values"][0]
+            assert entry["url"].endswith(entry["name"]) and entry["directory"]
