@@ -36,6 +36,19 @@ def serve(options: argparse.Namespace, _: list[str]) -> int:
     return in_environment(env, "tools/serve.py", "--port", str(options.port), *models)
 
 
+def convert(options: argparse.Namespace, _: list[str]) -> int:
+    env = environment.prepare()
+    files = [str(options.source.resolve()), str(options.target.resolve())]
+    return in_environment(env, "tools/convert.py", *files, "--dtype", options.dtype)
+
+
+def bench(options: argparse.Namespace, _: list[str]) -> int:
+    env = environment.prepare()
+    return in_environment(
+        env, "tools/bench.py", "--out", str(options.out.resolve()), *(["--load"] if options.load else [])
+    )
+
+
 def test(_: argparse.Namespace, rest: list[str]) -> int:
     env = environment.prepare()
     for check in (["check"], ["format", "--check"]):
@@ -58,13 +71,24 @@ def main() -> int:
     two = commands.add_parser("serve", parents=[with_models], help="ComfyUI with the pack, for a browser")
     two.add_argument("--port", type=int, default=8188)
     commands.add_parser("test", help="lint and all tests; anything more goes to pytest (-k NAME)")
+    three = commands.add_parser("convert", help="write a checkpoint as bf16 or fp8, in bounded memory")
+    three.add_argument("source", type=Path)
+    three.add_argument("target", type=Path)
+    three.add_argument("--dtype", choices=["bf16", "fp8"], required=True)
+    four = commands.add_parser("bench", help="speed, memory and precision, as a table, JSON and a plot")
+    four.add_argument("--out", type=Path, default=Path("bench"), help="folder for bench.json and bench.svg")
+    four.add_argument(
+        "--load", action="store_true", help="also load a file of more than 4 GB (written and removed again)"
+    )
     options, rest = parser.parse_known_args()
     if rest and options.command != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if getattr(options, "models", None) and not options.models.is_dir():
         parser.error(f"--models {options.models}: there is no such folder")
     try:
-        return {"demo": demo, "serve": serve, "test": test}[options.command](options, rest)
+        return {"demo": demo, "serve": serve, "test": test, "convert": convert, "bench": bench}[options.command](
+            options, rest
+        )
     except environment.SetupError as error:
         print(f"Setting up failed: {error}", file=sys.stderr)
         return 1

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .config import FFN_TOKENS
+
 Span = tuple[int, int, int]  # start token, end token, row of the modulation table
 
 
@@ -24,6 +26,7 @@ class Layout:
     rotation: Tensor  # [1, N, 1, head_dim/2, 2, 2]
     joint: bool = True
     options: dict = field(default_factory=dict)  # passed through to the attention function
+    text_memory: dict | None = None  # keys and values of the context, kept from pass to pass of one sampling run
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,16 @@ class CrossAttention(Attention):
     """Attention to the context rows (text and voices), which both streams share."""
 
     def forward(self, x: Tensor, context: Tensor, layout: Layout) -> Tensor:
+        def keys_and_values(suffix: str) -> tuple[Tensor, Tensor]:
+            memory = layout.text_memory
+            if memory is None:
+                return self.k_of(context, suffix), self.v_of(context, suffix)
+            if (self, suffix) not in memory:
+                memory[self, suffix] = self.k_of(context, suffix), self.v_of(context, suffix)
+            return memory[self, suffix]
+
         def attend(x: Tensor, suffix: str = "") -> Tensor:
-            k, v = self.k_of(context, suffix), self.v_of(context, suffix)
+            k, v = keys_and_values(suffix)
             return self.o_of(self.attend(self.q_of(x, suffix), k, v, self.heads, **layout.options), suffix)
 
         return self.per_stream(attend, x, layout)
@@ -170,7 +181,13 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(2)
         x = gated_add(x, self.self_attn(modulate(self.norm1(x), shift1, scale1, spans), layout), gate1, spans)
         x = x + self.cross_attn(self.norm3(x), context, layout)
-        return gated_add(x, self.ffn(modulate(self.norm2(x), shift2, scale2, spans)), gate2, spans)
+        return gated_add(x, self.feed_forward(modulate(self.norm2(x), shift2, scale2, spans)), gate2, spans)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The feed-forward network a stretch of tokens at a time: its hidden values are the largest of all."""
+        if x.shape[1] <= FFN_TOKENS:
+            return self.ffn(x)
+        return torch.cat([self.ffn(part) for part in x.split(FFN_TOKENS, dim=1)], dim=1)
 
 
 class Head(nn.Module):

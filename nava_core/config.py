@@ -4,6 +4,8 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 
+FFN_TOKENS = 8192  # the feed-forward network works on at most so many tokens at once
+
 # What tensor shapes cannot tell, as it is in the released model.
 RELEASED_HEAD_DIM = 128
 
@@ -47,6 +49,22 @@ class NavaConfig:
     def audio_mlp_dim(self) -> int:
         """Hidden width of the audio patch embedding's gated MLP."""
         return math.ceil(int(2 * 4 * self.dim / 3) / 256) * 256
+
+    def activation_values(self, tokens: float, batch: int = 1) -> float:
+        """Numbers alive at the worst moment of a pass over `batch` sequences of `tokens` tokens.
+
+        Counted from the blocks, attention itself taken as memory-free (flash); in values of the compute dtype.
+        """
+        attention = 8 * tokens * self.dim
+        hidden = 2 * min(tokens, FFN_TOKENS) * self.ffn_dim
+        feed_forward = max(3 * tokens * self.dim + hidden, 5 * tokens * self.dim * (tokens > FFN_TOKENS))
+        cross = 5 * tokens * self.dim + 2 * self.text_len * self.dim
+        return batch * max(attention, feed_forward, cross) + 2 * tokens * self.head_dim
+
+    @property
+    def context_memory_values(self) -> int:
+        """Numbers in the keys and values that all blocks make of one context."""
+        return 2 * (2 * self.num_double_layers + self.num_single_layers) * self.text_len * self.dim
 
     def to_metadata(self) -> str:
         """The JSON text stored under the safetensors metadata key `nava_config`."""

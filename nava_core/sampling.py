@@ -47,6 +47,7 @@ def sample(
         MASKED: plain,
         VOICELESS: plain,
     }
+    memories = {name: {} for name in contexts}
     spans = None if first_frame is None else ((1, 0.0), (noise_video.shape[2] - 1, 1.0))
 
     def hold_first_frame(packed: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -59,7 +60,9 @@ def sample(
         video, audio = hold_first_frame(x)
         t = network_timestep(sigma).to(x.device).expand(x.shape[0])
         outputs = {
-            name: model.velocity(video, audio, t, contexts[name], joint=name != MASKED, video_spans=spans)
+            name: model.velocity(
+                video, audio, t, contexts[name], joint=name != MASKED, video_spans=spans, text_memory=memories[name]
+            )
             for name in (COND, *weights)
         }
         x0 = pack(video, audio) - sigma.to(x.device) * pack(*guidance.combine(outputs, weights))

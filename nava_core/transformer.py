@@ -1,11 +1,13 @@
 """The NAVA transformer: joint velocity of picture and sound (arXiv 2605.30073, section 3)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import operations as torch_operations
 from .attention import attention as torch_attention
 from .blocks import AudioPatchEmbedding, Block, Head, Layout, Parts, Span, SpeakerEmbedding
 from .config import NavaConfig
@@ -28,14 +30,14 @@ def timestep_sinusoid(timestep: Tensor, dim: int) -> Tensor:
 class NavaTransformer(nn.Module):
     """Align-then-Fuse MMDiT over [video; audio] tokens.
 
-    operations: layer classes (`torch.nn`, or ComfyUI's). attention(q, k, v, heads, **options) and rotate(x, table):
+    operations: layer classes (`operations.py`, or ComfyUI's). attention(q, k, v, heads, **options) and rotate(x, table):
     replaceable kernels, see `attention.py` and `rope.py`. Parameters are uninitialised until loaded.
     """
 
     def __init__(
         self,
         config: NavaConfig,
-        operations=nn,
+        operations=torch_operations,
         attention: Callable[..., Tensor] = torch_attention,
         rotate: Callable[[Tensor, Tensor], Tensor] = torch_rotate,
         device=None,
@@ -120,24 +122,18 @@ class NavaTransformer(nn.Module):
         video_spans: NoiseSpans | None = None,
         audio_spans: NoiseSpans | None = None,
         options: dict | None = None,
+        text_memory: dict | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
         """As `forward`, with an already embedded context `[B, text_len, dim]`.
 
         video_spans, audio_spans: noise level along time (see NoiseSpans); None means fully noisy. options: keyword
-        arguments for the attention function.
+        arguments for the attention function. text_memory: a dict that keeps the context's keys and values; give the
+        same one to every pass of one sampling run with the same context, and drop it at the end.
         """
-        sequence, grid, size = [], (0, 0, 0), None
-        if video is not None:
-            size = video.shape[-2:]
-            x, grid = self._video_tokens(video)
-            sequence.append(x)
-        if audio is not None:
-            sequence.append(self.patch_embedding_audio(audio.transpose(1, 2)).transpose(1, 2))
-        if not sequence:
-            raise ValueError("nothing to denoise: video and audio are both None")
-        x = torch.cat(sequence, dim=1)
-
-        factors, layout = self._layout(grid, x.shape[1], joint, video_spans, audio_spans, options or {}, x.device)
+        size = None if video is None else video.shape[-2:]
+        x, grid = self._tokens(video, audio)
+        factors, layout = self._layout(grid, x.shape[1], video_spans, audio_spans, x.device)
+        layout = replace(layout, joint=joint, options=options or {}, text_memory=text_memory)
         t = timestep[:, None] * torch.tensor(factors, dtype=timestep.dtype, device=timestep.device)
         e = self.time_embedding(timestep_sinusoid(t, self.config.freq_dim).to(x.dtype))
         e0 = self.time_projection(e).unflatten(-1, (6, -1))
@@ -157,17 +153,26 @@ class NavaTransformer(nn.Module):
             audio_out = self.head_audio(x[:, n:], e, spans)
         return video_out, audio_out
 
-    def _video_tokens(self, video: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        _, ph, pw = self.config.patch_size
-        x = self.patch_embedding(F.pad(video, (0, -video.shape[-1] % pw, 0, -video.shape[-2] % ph)))
-        return x.flatten(2).transpose(1, 2), tuple(x.shape[2:])
+    def _tokens(self, video: Tensor | None, audio: Tensor | None) -> tuple[Tensor, tuple[int, int, int]]:
+        """The sequence [video; audio] `[B, N, dim]`, and the video's patch grid (T, H, W)."""
+        sequence, grid = [], (0, 0, 0)
+        if video is not None:
+            _, ph, pw = self.config.patch_size
+            x = self.patch_embedding(F.pad(video, (0, -video.shape[-1] % pw, 0, -video.shape[-2] % ph)))
+            grid = tuple(x.shape[2:])
+            sequence.append(x.flatten(2).transpose(1, 2))
+        if audio is not None:
+            sequence.append(self.patch_embedding_audio(audio.transpose(1, 2)).transpose(1, 2))
+        if not sequence:
+            raise ValueError("nothing to denoise: video and audio are both None")
+        return torch.cat(sequence, dim=1), grid
 
     def _unpatch(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """Tokens with features (pt, ph, pw, channel) -> `[B, C, T, H, W]`."""
         x = x.unflatten(1, grid).unflatten(-1, (*self.config.patch_size, -1))
         return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
-    def _layout(self, grid, tokens, joint, video_spans, audio_spans, options, device) -> tuple[list[float], Layout]:
+    def _layout(self, grid, tokens, video_spans, audio_spans, device) -> tuple[list[float], Layout]:
         """Distinct timestep factors, and the arrangement of tokens that refers to them by row."""
         frames, per_frame = grid[0], grid[1] * grid[2]
         video_tokens = frames * per_frame
@@ -189,4 +194,4 @@ class NavaTransformer(nn.Module):
             raise ValueError(f"noise spans cover {start} tokens, the input has {tokens}")
         scale = self.config.temporal_rope_scaling_factor
         rotation = rope_table(grid, audio_tokens, self.config.head_dim, scale, device)
-        return factors, Layout(video_tokens, audio_tokens, tuple(streams), tuple(fused), rotation, joint, options)
+        return factors, Layout(video_tokens, audio_tokens, tuple(streams), tuple(fused), rotation)

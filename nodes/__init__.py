@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .attention import NavaAttention
 from .decode import NavaDecode
 from .dialogue import NavaDialogue
 from .first_frame import NavaFirstFrame
@@ -26,6 +27,7 @@ class NavaExtension(ComfyExtension):
             NavaTextEncode,
             NavaEmptyLatent,
             NavaFirstFrame,
+            NavaAttention,
             NavaGuider,
             NavaScheduler,
             NavaSamplerSelect,

@@ -21,8 +21,10 @@ def without_voices(conditioning):
 class NavaGuidance(comfy.samplers.CFGGuider):
     """Classifier-free, alignment and timbre guidance (paper section 4) over one or two modalities."""
 
-    def set_guidance(self, guidance: Guidance):
+    def set_guidance(self, guidance: Guidance, start: float = 0.0, end: float = 1.0):
+        """start, end: the part of sampling, by the model's own percentages, in which the contrasts act that are no text."""
         self.guidance = guidance
+        self.contrast_range = (start, end)
 
     def set_conds(self, positive, negative):
         plain = without_voices(positive)
@@ -47,13 +49,19 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         lone_audio = len(latent_shapes) == 1 and latent_shapes[0][1] == AUDIO_CHANNELS != config.vid_in_dim
         self.lone_audio = lone_audio
         self.weights = self.guidance.weights(not lone_audio, lone_audio or len(latent_shapes) > 1, self.has_voices)
+        sampling = self.model_patcher.get_model_object("model_sampling")
+        self.contrast_sigmas = [float(sampling.percent_to_sigma(p)) for p in self.contrast_range]
         return super().inner_sample(*args, latent_shapes=latent_shapes, **kwargs)
 
     def predict_noise(self, x, timestep, model_options={}, seed=None):
         conds = {COND: self.conds["positive"], UNCOND: self.conds["negative"]} | self.conds
-        run = [conds[p] if p == COND or p in self.weights else None for p in PASSES]
+        first, last = self.contrast_sigmas
+        weights = self.weights
+        if not first >= float(timestep.max()) >= last:
+            weights = {name: w for name, w in weights.items() if name == UNCOND}
+        run = [conds[p] if p == COND or p in weights else None for p in PASSES]
         outputs = comfy.samplers.calc_cond_batch(self.inner_model, run, x, timestep, model_options)
-        mixed = self.guidance.combine(dict(zip(PASSES, map(self._streams, outputs), strict=True)), self.weights)
+        mixed = self.guidance.combine(dict(zip(PASSES, map(self._streams, outputs), strict=True)), weights)
         parts = [t for t in mixed if t is not None]
         denoised = parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]
         for hook in model_options.get("sampler_post_cfg_function", []):
@@ -135,18 +143,22 @@ class NavaGuider(io.ComfyNode):
                 scale("audio_text", 2.0, "How closely the sound follows the prompt (cfg - 1)."),
                 scale("audio_align", 2.0, "How closely the sound follows the picture."),
                 scale("audio_timbre", 3.0, "How closely speech follows the reference voices. Acts only when voices are connected."),
+                io.Float.Input("contrast_start", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="Part of sampling at which the align and timbre passes begin. Off by default (0); later saves their time and loses some of their effect."),
+                io.Float.Input("contrast_end", default=1.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="Part of sampling at which the align and timbre passes end. Off by default (1)."),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, model, positive, negative, video_text, video_align, audio_text, audio_align, audio_timbre
-    ) -> io.NodeOutput:
+        cls, model, positive, negative, video_text, video_align, audio_text, audio_align, audio_timbre,
+        contrast_start=0.0, contrast_end=1.0,
+    ) -> io.NodeOutput:  # fmt: skip
         config = require_nava(model, "NavaGuider, model").nava_config
         check_text(positive, config, "positive")
         check_text(negative, config, "negative")
         guider = NavaGuidance(model)
         guider.set_conds(positive, negative)
-        guider.set_guidance(Guidance(video_text, video_align, audio_text, audio_align, audio_timbre))
+        scales = Guidance(video_text, video_align, audio_text, audio_align, audio_timbre)
+        guider.set_guidance(scales, contrast_start, contrast_end)
         return io.NodeOutput(guider)

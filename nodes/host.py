@@ -9,10 +9,10 @@ from comfy import (
     model_base,
     model_management,
     model_patcher,
-    quant_ops,
     supported_models_base,
     utils,
 )
+from comfy.ldm.flux.math import apply_rope1
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_base import ModelType
 from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
@@ -28,6 +28,7 @@ AUDIO_CHANNELS = 8  # of the LTX audio VAE's latent
 
 # Keys that NavaTextEncode and NavaGuider put into CONDITIONING.
 VOICES, VOICE_POSITIONS, JOINT = "nava_voices", "nava_voice_positions", "nava_joint"
+TEXT_MEMORIES = "nava_text_memories"  # in transformer_options, for the length of one sampling run
 
 
 def is_audio(latent: torch.Tensor, config: NavaConfig) -> bool:
@@ -39,7 +40,7 @@ class NavaDiffusionModel(NavaTransformer):
     """The transformer behind the calling convention of ComfyUI's diffusion models."""
 
     def __init__(self, config: NavaConfig, device=None, dtype=None, operations=None):
-        super().__init__(config, operations, optimized_attention, quant_ops.ck.apply_rope1, device, dtype)
+        super().__init__(config, operations, optimized_attention, apply_rope1, device, dtype)
 
     def forward(self, x, timestep, context, transformer_options={}, **kwargs):
         """x: a video or audio latent, or [video, audio]; context: rows from `embed_context`. Returns the same form."""
@@ -56,12 +57,37 @@ class NavaDiffusionModel(NavaTransformer):
             video, audio = x, None
         tokens = None if audio is None else audio_to_tokens(audio.squeeze(2) if audio.ndim == 5 else audio)
         video_out, tokens_out = self.velocity(
-            video, tokens, timestep, context, **(nava or {}), options={"transformer_options": transformer_options}
+            video,
+            tokens,
+            timestep,
+            context,
+            **(nava or {}),
+            options={"transformer_options": transformer_options},
+            text_memory=self._text_memory(context, transformer_options),
         )
         audio_out = None if audio is None else tokens_to_audio(tokens_out, AUDIO_CHANNELS).reshape(audio.shape)
         if isinstance(x, (list, tuple)):
             return [video_out, audio_out]
         return video_out if audio is None else audio_out
+
+    def _text_memory(self, context, transformer_options) -> dict | None:
+        """Where this pass keeps the keys and values of its context, if there is a run to keep them for, and room."""
+        run = transformer_options.get(TEXT_MEMORIES)
+        if run is None or torch.compiler.is_compiling():
+            return None
+        memories = run.memories
+        key = (*transformer_options["uuids"], context.device)
+        if key not in memories:
+            size = self.config.context_memory_values * context.shape[0] * context.element_size()
+            memories[key] = {} if size * 8 < model_management.get_free_memory(context.device) else None
+        return memories[key]
+
+
+class TextMemories:
+    """What one sampling run remembers of its contexts. An object, because the host copies every dict of its options."""
+
+    def __init__(self):
+        self.memories: dict[tuple, dict | None] = {}
 
 
 class NavaSampling(ModelSamplingDiscreteFlow, CONST):
@@ -181,10 +207,11 @@ class NavaModel(model_base.BaseModel):
     def memory_required(self, input_shape, cond_shapes={}):
         """Bytes of activations of one pass over latents of this (possibly packed) shape."""
         c = self.nava_config
-        values = math.prod(input_shape[1:])
-        tokens = values / (c.vid_in_dim * math.prod(c.patch_size))
-        width = 12 * c.dim + 2 * c.ffn_dim
-        return input_shape[0] * tokens * width * model_management.dtype_size(self.get_dtype_inference())
+        if len(input_shape) == 4:  # sound alone
+            tokens = input_shape[2]
+        else:  # a packed latent does not say how its numbers divide, but almost all of them are picture
+            tokens = math.prod(input_shape[1:]) / (c.vid_in_dim * math.prod(c.patch_size))
+        return c.activation_values(tokens, input_shape[0]) * model_management.dtype_size(self.get_dtype_inference())
 
 
 def run_lengths(levels: list[float]) -> tuple[tuple[int, float], ...]:
@@ -205,7 +232,20 @@ def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mas
     The host packs nested latents to `[B, 1, N]` and then asks the model to normalise them, without saying which
     numbers are picture; here the shapes are known.
     """
-    model = executor.class_obj.model_patcher.model
+    guider = executor.class_obj
+    model = guider.model_patcher.model
+    options = guider.model_options.setdefault("transformer_options", {})
+    if not guider.model_patcher.hook_patches:  # scheduled weight changes would make remembered values stale
+        options[TEXT_MEMORIES] = TextMemories()
+    try:
+        return _sample_unpacked(executor, model, noise, latent_image, sampler, sigmas, denoise_mask, callback,
+                                disable_pbar, seed, latent_shapes)  # fmt: skip
+    finally:
+        options.pop(TEXT_MEMORIES, None)
+
+
+def _sample_unpacked(executor, model, noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed,
+                     latent_shapes):  # fmt: skip
     rest = (sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
     if noise.ndim != 3 or latent_shapes is None:
         return executor(noise, latent_image, *rest, latent_shapes=latent_shapes)
@@ -224,9 +264,16 @@ def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mas
 
 
 def build_patcher(
-    weights: dict[str, torch.Tensor], config: NavaConfig, dtype: torch.dtype | None = None, fast_fp8: bool = False
+    weights: dict[str, torch.Tensor],
+    config: NavaConfig,
+    dtype: torch.dtype | None = None,
+    fast_fp8: bool = False,
+    operations=None,
 ) -> model_patcher.ModelPatcher:
-    """A patcher around a NavaModel with these (unprefixed) weights; dtype None lets the host choose."""
+    """A patcher around a NavaModel with these (unprefixed) weights.
+
+    dtype None lets the host choose; operations None means the host's layer classes.
+    """
     model_config = NavaModelConfig(config)
     model_config.quant_config = utils.detect_layer_quantization(weights, "")
     device, offload = model_management.get_torch_device(), model_management.unet_offload_device()
@@ -240,6 +287,7 @@ def build_patcher(
         )
     cast = model_management.unet_manual_cast(None if quantised else dtype, device, supported)
     model_config.set_inference_dtype(dtype, cast, device=device)
+    model_config.custom_operations = operations
     if fast_fp8:
         model_config.optimizations["fp8"] = True
     model = model_config.get_model(weights)

@@ -1,9 +1,11 @@
 """Loaders: files -> MODEL, CLIP, VAE. Sizes are read off the weights."""
 
 import functools
+from pathlib import Path
 from unittest import mock
 
 import comfy.ldm.wan.vae2_2
+import comfy.model_management
 import comfy.sd
 import comfy.text_encoders.wan
 import comfy.utils
@@ -12,6 +14,7 @@ import torch
 from comfy_api.latest import io
 
 from ..nava_core import checkpoint
+from .fp8_rows import RowScaledOps, has_row_scales
 from .host import build_patcher
 
 DTYPES = {
@@ -25,15 +28,33 @@ DTYPES = {
 
 
 def load_model(path: str, weight_dtype: str = "default"):
-    """A NAVA checkpoint as a ModelPatcher. Raises CheckpointError before any weight is read."""
-    shapes, metadata = checkpoint.read_header(path)
-    config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, path.replace("\\", "/").split("/")[-1])
-    weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
+    """A NAVA checkpoint as a ModelPatcher. Raises CheckpointError; for safetensors, before any weight is read."""
+    name = Path(path).name
+    if path.endswith((".safetensors", ".sft")):
+        shapes, metadata = checkpoint.read_header(path)
+        config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
+        weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
+    else:
+        weights, metadata = comfy.utils.load_torch_file(path, safe_load=True), {}
+        shapes = {k: tuple(v.shape) for k, v in weights.items()}
+        config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
     weights = checkpoint.without_prefix(weights)
     weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
-    model = build_patcher(weights, config, DTYPES[weight_dtype], fast_fp8=weight_dtype.endswith("_fast"))
+    options = {"dtype": DTYPES[weight_dtype], "fast_fp8": weight_dtype.endswith("_fast")}
+    if has_row_scales(weights):
+        if weight_dtype not in ("default", "bf16", "fp32"):
+            raise ValueError(f"NavaModelLoader, weight_dtype: {name} is fp8 already. Choose default.")
+        # what is not an fp8 row is bf16 in these files, and computing follows it where the device can
+        options = {"dtype": DTYPES[weight_dtype] or compute_dtype(), "operations": RowScaledOps}
+    model = build_patcher(weights, config, **options)
     model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
     return model
+
+
+def compute_dtype() -> torch.dtype:
+    """bf16 where the device computes in it, else float32."""
+    device = comfy.model_management.get_torch_device()
+    return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
 
 
 class NavaModelLoader(io.ComfyNode):

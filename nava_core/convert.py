@@ -1,0 +1,110 @@
+"""Checkpoints in other formats, written a tensor at a time."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import safetensors
+import torch
+from torch import Tensor
+
+from .checkpoint import SCALE, CheckpointError, dequantized_rows, identify, read_header, without_prefix
+
+# The Linear layers that the released fp8 file keeps in fp8.
+FP8_LAYER = re.compile(r"(double|single)_blocks\.\d+\.(self_attn|cross_attn|ffn)\.\w+\.weight$")
+NORM = re.compile(r"norm_\w+\.weight$")
+FP8_MAX = torch.finfo(torch.float8_e4m3fn).max
+DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float8_e4m3fn: "F8_E4M3"}
+
+
+def quantized_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`weight [out, in]` as float8_e4m3fn rows and their bf16 scales `[out]`; weight is about rows * scale."""
+    weight = weight.float()
+    scale = (weight.abs().amax(dim=1) / FP8_MAX).clamp(min=torch.finfo(torch.bfloat16).tiny)
+    scale = scale.to(torch.bfloat16)
+    rows = (weight / scale.float()[:, None]).clamp(-FP8_MAX, FP8_MAX)
+    return rows.to(torch.float8_e4m3fn), scale
+
+
+def is_fp8_layer(key: str) -> bool:
+    return bool(FP8_LAYER.search(key)) and not NORM.search(key)
+
+
+def convert(
+    source: str | Path, target: str | Path, dtype: str, progress: Callable[[int, int], None] | None = None
+) -> bool:
+    """Write a checkpoint as `dtype`: "bf16", or "fp8" in the released layout. Keys keep their prefix.
+
+    One tensor is in memory at a time. The file appears under its name only when it is complete, and nothing is ever
+    overwritten. Returns whether every value was kept exactly. Raises CheckpointError.
+    """
+    source, target = Path(source), Path(target)
+    shapes, metadata = read_header(source)
+    identify(without_prefix(shapes), metadata, source.name)
+    if target.exists():
+        raise CheckpointError(f"{target} exists already: choose another name, or remove it first")
+    if target.suffix != ".safetensors":
+        raise CheckpointError(f"{target.name}: the name must end in .safetensors")
+    if dtype not in ("bf16", "fp8"):
+        raise CheckpointError(f"dtype {dtype!r} is not known, choose bf16 or fp8")
+    keys = [k for k in shapes if not k.endswith(SCALE)]
+    layout: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+    for key in keys:
+        as_fp8 = dtype == "fp8" and is_fp8_layer(key)
+        layout[key] = (torch.float8_e4m3fn if as_fp8 else torch.bfloat16, shapes[key])
+        if as_fp8:
+            layout[key.removesuffix(".weight") + SCALE] = (torch.bfloat16, shapes[key][:1])
+    lossless = True
+
+    def tensors() -> Iterator[Tensor]:
+        nonlocal lossless
+        with safetensors.safe_open(source, framework="pt") as file:
+            for i, key in enumerate(keys):
+                weight = file.get_tensor(key)
+                scale = key.removesuffix(".weight") + SCALE
+                if scale in shapes:
+                    weight = dequantized_rows(weight, file.get_tensor(scale), torch.float32)
+                if layout[key][0] == torch.float8_e4m3fn:
+                    rows, scales = quantized_rows(weight)
+                    lossless &= torch.equal(dequantized_rows(rows, scales, torch.float32), weight.float())
+                    yield rows
+                    yield scales
+                else:
+                    out = weight.to(torch.bfloat16)
+                    lossless &= torch.equal(out.float(), weight.float())
+                    yield out
+                if progress is not None:
+                    progress(i + 1, len(keys))
+
+    write_safetensors(target, layout, metadata, tensors())
+    return lossless
+
+
+def write_safetensors(target: Path, layout: dict, metadata: dict[str, str], tensors: Iterator[Tensor]) -> None:
+    """Stream tensors, in the order of `layout` (key -> dtype, shape), into a safetensors file that appears whole."""
+    header, offset = {"__metadata__": metadata} if metadata else {}, 0
+    for key, (dtype, shape) in layout.items():
+        size = math.prod(shape) * dtype.itemsize
+        header[key] = {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    part = target.with_name(target.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            file.write(len(text).to_bytes(8, "little"))
+            file.write(text)
+            for tensor, (key, (dtype, shape)) in zip(tensors, layout.items(), strict=True):
+                if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape):
+                    raise ValueError(
+                        f"{key} is {tensor.dtype} {list(tensor.shape)}, announced as {dtype} {list(shape)}"
+                    )
+                file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""The released fp8 layout in the host's memory management: fp8 weights with one scale per output row."""
+
+import comfy.float
+import comfy.ops
+import torch
+from torch import Tensor, nn
+
+from ..nava_core.checkpoint import SCALE
+from ..nava_core.convert import FP8_MAX
+
+
+class RowScaledOps(comfy.ops.manual_cast):
+    """The host's casting layers, whose Linear also keeps fp8 rows with their scales.
+
+    The weight is cast for each use and the scale is applied to the output, where it is one number per feature.
+    """
+
+    class Linear(comfy.ops.manual_cast.Linear):
+        def _load_from_state_dict(self, state_dict, prefix, *args):
+            scale = state_dict.pop(prefix + SCALE[1:], None)
+            self.patched = None  # (patched weight, its scales), as long as that weight is in place
+            if scale is None:
+                self.weight_scale = None
+                return super()._load_from_state_dict(state_dict, prefix, *args)
+            self.weight = nn.Parameter(state_dict.pop(prefix + "weight"), requires_grad=False)
+            self.weight_scale = nn.Parameter(scale, requires_grad=False)
+            self.bias = nn.Parameter(state_dict.pop(prefix + "bias"), requires_grad=False)
+
+        @property
+        def scale(self) -> Tensor:
+            """Scales of the rows that are in place: the file's, or those of a patched weight."""
+            return self.patched[1] if self.patched and self.patched[0] is self.weight else self.weight_scale
+
+        def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
+            if self.weight_scale is None:
+                return super().forward_comfy_cast_weights(input)
+            if self.weight_function:  # patches computed on the fly want the real numbers first
+                patches = self.weight_function
+                self.weight_function = [self.convert_weight, *patches]
+                try:
+                    return super().forward_comfy_cast_weights(input)
+                finally:
+                    self.weight_function = patches
+            weight, bias, stream = comfy.ops.cast_bias_weight(self, input, offloadable=True)
+            scale = comfy.ops.cast_to_input(self.scale, input)
+            out = torch.addcmul(bias, nn.functional.linear(input, weight), scale)
+            comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+            return out
+
+        # How the host patches such a weight (LoRA): back to real numbers, and into rows of fp8 again.
+
+        def convert_weight(self, weight: Tensor, inplace=False, **kwargs) -> Tensor:
+            if self.weight_scale is None:
+                return weight
+            scale = self.scale.to(weight.device).float()[:, None]
+            return (weight.float() * scale).to(weight.dtype if weight.dtype.itemsize > 1 else torch.float32)
+
+        def set_weight(self, weight: Tensor, inplace_update=False, seed=None, return_weight=False, **kwargs):
+            if self.weight_scale is None:
+                weight = weight.to(self.weight.dtype)
+            else:
+                scale = self.weight_scale.to(weight.device).float()
+                if not return_weight:  # a patch may exceed what a row's old scale can hold
+                    scale = torch.maximum(scale, weight.float().abs().amax(dim=1) / FP8_MAX)
+                rows = (weight.float() / scale[:, None]).clamp(-FP8_MAX, FP8_MAX)
+                weight = comfy.float.stochastic_rounding(rows, torch.float8_e4m3fn, seed=seed or 0)
+            if return_weight:
+                return weight
+            self.weight = nn.Parameter(weight, requires_grad=False)
+            if self.weight_scale is not None:
+                self.patched = (self.weight, scale)
+
+
+def has_row_scales(weights: dict[str, Tensor]) -> bool:
+    """Whether weights are in the released fp8 layout: one scale per row, and no ComfyUI quantisation."""
+    return any(
+        k.endswith(SCALE) and w.ndim == 1 and k.replace(SCALE, ".comfy_quant") not in weights
+        for k, w in weights.items()
+    )

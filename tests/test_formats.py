@@ -1,0 +1,303 @@
+"""Every weight format loads in ComfyUI and gives nearly what float32 gives; what is said of memory is so."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import DATA
+from trace_memory import PeakMemory
+
+import nava_core
+from nava_core import CheckpointError, NavaConfig, checkpoint
+from nava_core.convert import convert, is_fp8_layer, quantized_rows
+
+TINY = DATA / "nava_tiny.safetensors"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The golden model in every layout that files come in, by name."""
+    folder = tmp_path_factory.mktemp("formats")
+    weights, metadata = load_file(TINY), checkpoint.read_header(TINY)[1]
+    plain = {k.removeprefix("backbone."): v for k, v in weights.items()}
+    layers = [k.removesuffix(".weight") for k in plain if is_fp8_layer(k)]
+
+    def save(name, content, extra=None):
+        save_file(
+            {k: v.contiguous() for k, v in content.items()}, folder / f"{name}.safetensors", metadata | (extra or {})
+        )
+
+    save("fp32", weights)
+    save("bf16", {k: v.bfloat16() for k, v in plain.items()})
+    convert(TINY, folder / "released_fp8.safetensors", "fp8")
+
+    scaled = {k: v.bfloat16() for k, v in plain.items()}
+    for layer in layers:
+        weight = plain[layer + ".weight"]
+        scale = weight.abs().max() / 448
+        scaled[layer + ".weight"] = (weight / scale).to(torch.float8_e4m3fn)
+        scaled[layer + ".scale_weight"] = scale
+    save("scaled_fp8", scaled | {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)})
+
+    comfy = {k.replace(".scale_weight", ".weight_scale"): v for k, v in scaled.items()}
+    quantization = {"layers": {layer: {"format": "float8_e4m3fn"} for layer in layers}}
+    save("comfy_fp8", comfy, {"_quantization_metadata": json.dumps(quantization)})
+
+    from comfy.quant_ops import QuantizedTensor
+
+    nvfp4 = {k: v.bfloat16() for k, v in plain.items()}
+    for layer in layers:
+        scale = plain[layer + ".weight"].abs().max() / (448 * 6)
+        quantised = QuantizedTensor.from_float(
+            plain[layer + ".weight"].bfloat16(), "TensorCoreNVFP4Layout", scale=scale
+        )
+        parts = quantised.state_dict(layer + ".weight")
+        nvfp4.pop(layer + ".weight")
+        nvfp4 |= {k: v for k, v in parts.items() if isinstance(v, torch.Tensor)}
+    quantization = {"layers": {layer: {"format": "nvfp4"} for layer in layers}}
+    save("nvfp4", nvfp4, {"_quantization_metadata": json.dumps(quantization)})
+    torch.save(dict(weights), folder / "pickled.pth")
+    return folder
+
+
+def velocity(patcher, golden):
+    """Velocities of the golden inputs through a patcher's model, float32."""
+    from comfy import model_management
+
+    g = golden("transformer")
+    model_management.load_models_gpu([patcher])
+    model = patcher.model
+    dtype = model.get_dtype_inference()
+    network = model.diffusion_model
+    context = network.embed_context(g["context"][None].to(dtype))
+    audio = nava_core.tokens_to_audio(g["audio"][None]).to(dtype)
+    out = network([g["video"][None].to(dtype), audio], g["timestep"], context)
+    return torch.cat([out[0].float().flatten(), nava_core.audio_to_tokens(out[1]).float().flatten()])
+
+
+def reference(golden):
+    g = golden("transformer")
+    return torch.cat([g["joint.video_velocity"].flatten(), g["joint.audio_velocity"].flatten()])
+
+
+# name -> how close to float32 it must come (relative error), with random weights, where errors add up freely
+CLOSE = {"fp32": 1e-5, "bf16": 0.02, "released_fp8": 0.12, "scaled_fp8": 0.12, "comfy_fp8": 0.12, "nvfp4": 0.5}
+
+
+@pytest.mark.parametrize("name", CLOSE)
+def test_format_loads(nava, files, golden, name):
+    patcher = nava("load").load_model(str(files / f"{name}.safetensors"), "default")
+    found, wanted = velocity(patcher, golden), reference(golden)
+    error = ((found - wanted).norm() / wanted.norm()).item()
+    cosine = torch.cosine_similarity(found, wanted, dim=0).item()
+    print(f"{name}: relative error {error:.4f}, cosine {cosine:.5f}")
+    assert error < CLOSE[name]
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp8_e4m3fn", "fp8_e5m2", "fp32"])
+def test_weight_dtypes(nava, files, golden, dtype):
+    patcher = nava("load").load_model(str(files / "bf16.safetensors"), dtype)
+    found, wanted = velocity(patcher, golden), reference(golden)
+    error = ((found - wanted).norm() / wanted.norm()).item()
+    print(f"bf16 file as {dtype}: relative error {error:.4f}")
+    assert error < 0.5
+
+
+def test_fp8_rows_stay_fp8_in_memory(nava, files):
+    model = nava("load").load_model(str(files / "released_fp8.safetensors"), "default").model.diffusion_model
+    assert model.single_blocks[0].ffn[0].weight.dtype == torch.float8_e4m3fn
+    assert model.single_blocks[0].ffn[0].weight_scale.shape == (80,)
+    assert model.head.head.weight.dtype != torch.float8_e4m3fn
+
+
+def test_lora_on_fp8_rows(nava, files, golden):
+    """A LoRA on the released fp8 layout acts on the real numbers, not on the stored ones."""
+    import comfy.sd
+
+    generator = torch.Generator().manual_seed(4)
+    lora = {
+        "diffusion_model.single_blocks.0.ffn.0.lora_B.weight": torch.randn(80, 4, generator=generator),
+        "diffusion_model.single_blocks.0.ffn.0.lora_A.weight": torch.randn(4, 64, generator=generator) * 0.3,
+    }
+    results = []
+    for name in ("fp32", "released_fp8"):
+        base = nava("load").load_model(str(files / f"{name}.safetensors"), "default")
+        patched, _ = comfy.sd.load_lora_for_models(base, None, lora, 1.0, 0)
+        plain = velocity(base, golden)
+        results.append(velocity(patched, golden) - plain)
+    cosine = torch.cosine_similarity(*results, dim=0).item()
+    print(f"LoRA on fp8 rows: its effect agrees with float32 to a cosine of {cosine:.4f}")
+    assert cosine > 0.9
+
+
+def test_safe_pickle(nava, files, tmp_path):
+    """`.pth` is read only through torch's safe loading."""
+    load = nava("load")
+    weights = torch.load(files / "pickled.pth", weights_only=True)
+    # a pickled file carries no metadata: the golden model's head size cannot be known, but it is read and identified
+    shapes = {k: tuple(v.shape) for k, v in weights.items()}
+    assert NavaConfig.from_shapes(checkpoint.without_prefix(shapes)).dim == 64
+
+    class Harmful:
+        def __reduce__(self):
+            return (print, ("code ran",))
+
+    torch.save({"x": Harmful()}, tmp_path / "harmful.pth")
+    with pytest.raises(Exception, match=r"[Ww]eights.only|Unsupported"):
+        load.load_model(str(tmp_path / "harmful.pth"))
+
+
+def test_convert_is_atomic_and_honest(tmp_path):
+    out = tmp_path / "out.safetensors"
+    assert convert(TINY, out, "bf16") is False
+    again = tmp_path / "again.safetensors"
+    assert convert(out, again, "bf16") is True
+    ours, theirs = load_file(out), load_file(again)
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours) and ours.keys() == load_file(TINY).keys()
+    assert all(torch.equal(ours[k], v.bfloat16()) for k, v in load_file(TINY).items())
+    before = out.read_bytes()
+    with pytest.raises(CheckpointError, match="exists already"):
+        convert(TINY, out, "fp8")
+    assert out.read_bytes() == before
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(TINY.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError):
+        convert(broken, tmp_path / "never.safetensors", "fp8")
+
+    def fail(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(TINY, tmp_path / "never.safetensors", "fp8", fail)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.safetensors", "broken.safetensors", "out.safetensors"]
+
+
+def test_fp8_layout_is_the_released_one(tmp_path):
+    convert(TINY, tmp_path / "fp8.safetensors", "fp8")
+    found = load_file(tmp_path / "fp8.safetensors")
+    for key, tensor in found.items():
+        if is_fp8_layer(key):
+            assert tensor.dtype == torch.float8_e4m3fn and tensor.ndim == 2
+            assert found[key.removesuffix(".weight") + ".weight_scale"].shape == tensor.shape[:1]
+        else:
+            assert tensor.dtype == torch.bfloat16
+    assert is_fp8_layer("backbone.double_blocks.3.self_attn.q_audio.weight")
+    assert not is_fp8_layer("backbone.double_blocks.3.self_attn.norm_q.weight")
+    assert not is_fp8_layer("backbone.text_embedding.0.weight")
+
+
+def test_rows_are_rounded_to_within_fp8():
+    weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 2, 64)[:, None]
+    rows, scale = quantized_rows(weight)
+    error = (rows.float() * scale.float()[:, None] - weight).abs() / weight.abs().amax(1, keepdim=True)
+    assert error.max() < 2**-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        (NavaConfig(dim=96, num_heads=2, num_double_layers=1, num_single_layers=1, ffn_dim=192, freq_dim=64, text_dim=64), (13, 20, 20)),
+        (NavaConfig(dim=1024, num_heads=8, num_double_layers=1, num_single_layers=1, ffn_dim=4096, text_dim=64), (7, 22, 40)),
+        (NavaConfig(dim=512, num_heads=4, num_double_layers=1, num_single_layers=1, ffn_dim=2048, text_dim=64), (37, 32, 32)),
+    ],
+)  # fmt: skip
+def test_memory_estimate(nava, config, size, dtype):
+    """memory_required is within 20 % of the traced peak of a pass, attention by PyTorch as on graphics cards."""
+    from comfy.ldm.modules.attention import attention_pytorch
+
+    from nava_core.sizes import ClipLength
+
+    weights = {k: (torch.randn(s) * 0.02).to(dtype) for k, s in checkpoint.expected_shapes(config).items()}
+    model = nava("host").build_patcher(weights, config, dtype).model
+    model.manual_cast_dtype = None
+    steps = ClipLength(size[0]).audio_steps
+    inputs = [torch.randn(1, 48, *size).to(dtype), torch.randn(1, 8, steps, 16).to(dtype)]
+    context = torch.randn(1, 512, config.dim).to(dtype)
+    options = {"optimized_attention_override": lambda _, *a, **k: attention_pytorch(*a, **k)}
+    with PeakMemory() as memory:
+        model.diffusion_model(inputs, torch.tensor([500.0]), context, options)
+    packed = sum(t[0].numel() for t in inputs)
+    estimate = model.memory_required([1, 1, packed])
+    print(
+        f"dim {config.dim}, {dtype}, {size}: peak {memory.peak / 1e6:.1f} MB, estimate {estimate / memory.peak:.2f} of it"
+    )
+    assert 0.8 < estimate / memory.peak < 1.2
+
+
+def test_modulation_is_not_per_token(nava):
+    """Nothing of size tokens x dim x 6 exists, with a clean first frame either."""
+    config = NavaConfig(
+        dim=96, num_heads=2, num_double_layers=1, num_single_layers=1, ffn_dim=96, freq_dim=64, text_dim=64
+    )
+    model = nava_core.NavaTransformer(config).requires_grad_(False)
+    tokens = 13 * 10 * 10
+    largest = 0
+
+    class Largest(PeakMemory):
+        def _follow(self, storage, given):
+            nonlocal largest
+            if storage._cdata not in given:
+                largest = max(largest, storage.nbytes())
+
+    with Largest():
+        model(torch.randn(1, 48, 13, 20, 20), None, torch.tensor([5.0]), torch.randn(1, 9, 64), clean_first_frame=True)
+    assert largest < tokens * 96 * 6 * 4
+
+
+def test_text_is_projected_once_a_run(nava, files, golden, golden_metadata):
+    """Keys and values of the text are made in the first step of a run and dropped at its end."""
+    from support import sampling_case
+    from test_host_parity import run
+
+    patcher = nava("load").load_model(str(files / "fp32.safetensors"), "default")
+    calls = []
+    block = patcher.model.diffusion_model.single_blocks[0].cross_attn
+    hook = block.k.register_forward_hook(lambda *_: calls.append(1))
+    run(nava, patcher, sampling_case(golden("sampling"), golden_metadata("sampling"), "t2av"))
+    hook.remove()
+    print(f"the text was projected {len(calls)} times in 6 steps of 3 passes")
+    assert len(calls) <= 3
+    assert "nava_text_memories" not in patcher.model_options["transformer_options"]
+
+
+def test_contrast_range(nava, files, golden, golden_metadata, monkeypatch):
+    """Outside of the range only the text contrast runs."""
+    import comfy.samplers
+
+    load, guide = nava("load"), nava("guide")
+    patcher = load.load_model(str(files / "fp32.safetensors"), "default")
+    g = golden("sampling")
+    text = [[g["positive_context"][None], {}]]
+    guider = guide.NavaGuider.execute(patcher, text, text, 3.0, 3.0, 2.0, 2.0, 3.0, 0.2, 0.8)[0]
+    runs = []
+    original = comfy.samplers.calc_cond_batch
+    monkeypatch.setattr(
+        comfy.samplers,
+        "calc_cond_batch",
+        lambda m, c, *a: (runs.append(sum(x is not None for x in c)), original(m, c, *a))[1],
+    )
+    from comfy.nested_tensor import NestedTensor
+
+    latent = NestedTensor([torch.zeros(1, 6, 2, 4, 4), torch.zeros(1, 8, 6, 1)])
+    sigmas = nava("sample").NavaScheduler.execute(patcher, 10, 5.0, 1.0)[0]
+    guider.sample(latent, latent, nava("sample").NavaSamplerSelect.execute("unipc")[0], sigmas, disable_pbar=True)
+    print("passes per step:", runs)
+    assert runs[0] == 2 and runs[-1] == 2 and max(runs) == 3
+
+
+def test_attention_node(nava, files, caplog):
+    node = nava("attention").NavaAttention
+    patcher = nava("load").load_model(str(files / "fp32.safetensors"), "default")
+    chosen = node.execute(patcher, "pytorch")[0]
+    assert "optimized_attention_override" in chosen.model_options["transformer_options"]
+    assert "optimized_attention_override" not in patcher.model_options.get("transformer_options", {})
+    assert "optimized_attention_override" not in node.execute(chosen, "auto")[0].model_options["transformer_options"]
+    with pytest.raises(ValueError, match="pip install flash-attn"):
+        node.execute(patcher, "flash")
+    override = nava("attention").override_with("sage", None)
+    q = torch.randn(1, 4, 64)
+    for _ in range(2):
+        assert override(lambda *a, **k: "host", q, q, q, 1) == "host"
+    assert caplog.text.count("not using sage here") == 1
