@@ -1,18 +1,16 @@
 """LATENT -> IMAGE and AUDIO."""
 
-import logging
-
-import comfy.model_management
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..nava_core.media import fit_length
 from ..nava_core.sizes import FPS
 from .host import AUDIO_CHANNELS
+from .picture import decode_picture
+from .sound import decode_sound
 from .vae import require_audio_vae, require_video_vae
 
 TILING = ("auto", "on", "off")
-TILE, OVERLAP = 32, 8  # latent values: 512 and 128 pixels
 
 
 class NavaDecode(io.ComfyNode):
@@ -70,31 +68,3 @@ class NavaDecode(io.ComfyNode):
                     waveform = fit_length(waveform, round(frames * rate / FPS))
                 audio = {"waveform": waveform, "sample_rate": rate}
         return io.NodeOutput(images, audio, float(FPS))
-
-
-def decode_picture(latent, vae, tiling):
-    """`[B, 48, T, h, w]` -> `[B * frames, H, W, 3]`."""
-    if latent.shape[1] != vae.latent_channels:
-        raise ValueError(
-            f"NavaDecode, latent: the picture has {latent.shape[1]} channels, the video VAE takes {vae.latent_channels}"
-        )
-    if tiling == "auto":
-        needed = vae.memory_used_decode(latent.shape, vae.vae_dtype)
-        tiled = needed > comfy.model_management.get_free_memory(vae.device)
-        if tiled:
-            logging.info("NavaDecode: decoding in tiles, %.1f GB would be needed at once", needed / 2**30)
-    else:
-        tiled = tiling == "on"
-    if tiled:
-        images = vae.decode_tiled(latent, tile_x=TILE, tile_y=TILE, overlap=OVERLAP)
-    else:
-        images = vae.decode(latent)
-    return images.flatten(0, 1)
-
-
-def decode_sound(latent, vae):
-    """`[B, 8, L, 16]` -> (`[B, 2, N]`, sample rate)."""
-    if latent.ndim == 5:  # as stock samplers reshape a lone audio latent
-        latent = latent.squeeze(2)
-    waveform = vae.decode(latent).movedim(-1, 1)
-    return waveform, int(vae.first_stage_model.output_sample_rate)

@@ -294,7 +294,9 @@ def build_patcher(
     patcher = model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload)
     if not model_management.is_device_cpu(offload):
         model.to(offload)
-    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
+    # Weights that are as they shall be stay in the file's mapping instead of being copied.
+    as_they_are = operations is None and not quantised and all(w.dtype == dtype for w in weights.values())
+    model.load_model_weights(weights, "", assign=patcher.is_dynamic() or as_they_are)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "nava", unpacked_latents)
     return patcher
 

@@ -10,7 +10,9 @@ def _kind(vae) -> str:
 
 
 def require_video_vae(vae, node_input: str) -> None:
-    if not isinstance(getattr(vae, "first_stage_model", None), WanVAE):
+    # other 48-channel video VAEs, such as the small approximate ones, decode these latents too
+    fits = getattr(vae, "latent_dim", None) == 3 and getattr(vae, "latent_channels", None) == 48
+    if not fits:
         raise ValueError(
             f"{node_input}: this is {_kind(vae)}, a Wan 2.2 video VAE is needed (wan2.2_vae.safetensors, loaded with "
             "NavaVideoVAELoader or VAELoader). Are the two VAEs swapped?"

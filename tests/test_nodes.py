@@ -1,5 +1,7 @@
 """The nodes in one process: what they make of good input, and what they say to bad input."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -172,10 +174,68 @@ def test_first_frame_takes_the_trained_shape(nava, files, monkeypatch):
     assert out["samples"].shape[-2:] == (4, 8)
 
 
-def test_tiled_decoding_is_close(nava, files):
-    latent = torch.randn(1, 48, 2, 12, 12) * 0.5
-    decode = nava("decode").decode_picture
-    assert decode(latent, files["video_vae"], "on").shape == decode(latent, files["video_vae"], "off").shape
+def test_streamed_decoding_is_the_host_decoding(nava, files):
+    latent = torch.randn(2, 48, 3, 4, 6)
+    found = nava("picture").decode_picture(latent, files["video_vae"], "off")
+    torch.testing.assert_close(found, files["video_vae"].decode(latent).flatten(0, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_tiled_decoding(nava, files, monkeypatch):
+    """Tiles give what the whole gives away from their seams, and no step is larger at a seam than elsewhere.
+
+    The decoder's one attention layer sees the whole picture, or the whole tile. With random weights it is an average
+    over everything and would say nothing about tiling, so it is silenced here.
+    """
+    vae = files["video_vae"]
+    attention = vae.first_stage_model.decoder.middle[1]
+    monkeypatch.setattr(attention, "forward", lambda x, *_: x)
+    latent = torch.nn.functional.interpolate(torch.randn(1, 48, 2, 6, 8), size=(2, 40, 56), mode="trilinear") * 0.5
+    decode = nava("picture").decode_picture
+    whole, tiled = decode(latent, vae, "off"), decode(latent, vae, "on")
+    difference = (whole - tiled).abs()
+    tile, overlap, margin = 32, 8, 4
+    seams = [torch.zeros(n * 16, dtype=torch.bool) for n in (40, 56)]
+    for seam, n in zip(seams, (40, 56), strict=True):
+        for position in range(tile - overlap, n - overlap, tile - overlap):
+            seam[max(0, (position - margin) * 16) : (position + overlap + margin) * 16] = True
+    away = difference[:, ~seams[0]][:, :, ~seams[1]]
+    steps = [(t[:, :, 1:] - t[:, :, :-1]).abs().mean((0, 1, 3)) for t in (whole, tiled)]
+    at_seams = seams[1][1:]
+    ratio = (steps[1][at_seams].max() / steps[0][at_seams].max()).item()
+    print(
+        f"tiled: {away.max() * 255:.2f}/255 away from seams, {difference.max() * 255:.2f}/255 anywhere, "
+        f"largest step at a seam {ratio:.2f} of the largest without"
+    )
+    assert away.max() < 2 / 255
+    assert ratio < 1.1
+
+
+def test_tiles_follow_the_free_memory(nava, files, monkeypatch):
+    import comfy.model_management
+
+    picture, vae = nava("picture"), files["video_vae"]
+    shape = (1, 48, 37, 44, 80)
+    chosen = []
+    for share in (2.0, 0.5, 0.2, 0.05, 0.001):
+        free = vae.memory_used_decode(shape, vae.vae_dtype) * share
+        monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_, free=free: free)
+        chosen.append(picture.tile_for(vae, shape, "auto"))
+    print("tiles by free memory:", chosen)
+    assert chosen[0] is None and chosen[-1] == 16
+    assert all(a is None or a >= b for a, b in itertools.pairwise(chosen))
+
+
+def test_long_sound_decodes_in_parts(nava, files, monkeypatch):
+    """Parts joined give the sound of the whole."""
+    sound = nava("sound")
+    latent = torch.randn(1, 8, 130, 16, generator=torch.Generator().manual_seed(0))
+    whole, _ = sound.decode_sound(latent, files["audio_vae"])
+    monkeypatch.setattr(sound, "CHUNK", 50)
+    parts, _ = sound.decode_sound(latent, files["audio_vae"])
+    assert parts.shape == whole.shape
+    error = (parts - whole).abs().max().item() / whole.abs().max().item()
+    print(f"sound in parts differs by {error:.1e} of the peak")
+    assert error < 1e-3
 
 
 def test_join(nava):

@@ -1,0 +1,80 @@
+"""Picture latents -> frames, in bounded memory."""
+
+import logging
+import math
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy.ldm.wan.vae2_2 import WanVAE, count_conv3d, unpatchify
+
+TILES = (64, 48, 32, 24, 16)  # side of a tile in latent values (16 pixels each), tried from the largest
+OVERLAP = 0.25  # of a tile
+SPARE = 0.9  # part of the free memory that a decode may take
+
+
+def tile_for(vae, shape, tiling: str) -> int | None:
+    """Side of the tiles to decode with, None for the whole picture at once."""
+    whole = max(shape[-2:])
+    tiles = [t for t in TILES if t < whole]
+    if tiling == "off" or not tiles:
+        return None
+    if tiling == "on":
+        return next((t for t in tiles if t <= 32), tiles[-1])
+    free = comfy.model_management.get_free_memory(vae.device) * SPARE
+    for tile in (None, *tiles):
+        size = shape if tile is None else (*shape[:-2], min(tile, shape[-2]), min(tile, shape[-1]))
+        if vae.memory_used_decode((1, *size[1:]), vae.vae_dtype) < free:
+            return tile
+    return tiles[-1]
+
+
+def decode_picture(latent: torch.Tensor, vae, tiling: str = "auto") -> torch.Tensor:
+    """`[B, 48, T, h, w]` -> frames `[B * (4(T-1)+1), 16h, 16w, 3]` in 0..1 on the host's output device.
+
+    Frames leave the graphics card as they come; progress is reported per tile and latent frame. tiling: "auto" (when
+    the memory does not suffice otherwise), "on", "off".
+    """
+    if latent.shape[1] != vae.latent_channels:
+        raise ValueError(
+            f"NavaDecode, latent: the picture has {latent.shape[1]} channels, the video VAE takes {vae.latent_channels}"
+        )
+    if not isinstance(vae.first_stage_model, WanVAE):  # a small approximate VAE: the host's way is cheap enough
+        return vae.decode(latent).flatten(0, 1)
+    tile = tile_for(vae, latent.shape, tiling)
+    rows, columns = latent.shape[-2:]
+    if tile is None:
+        tiles, tile, overlap = 1, max(rows, columns), 0
+    else:
+        overlap = round(tile * OVERLAP)
+        tiles = math.prod(len(range(0, n - overlap, tile - overlap)) if n > tile else 1 for n in (rows, columns))
+        logging.info("NavaDecode: %d tiles of %d pixels", tiles, tile * 16)
+    needed = vae.memory_used_decode((1, *latent.shape[1:-2], min(tile, rows), min(tile, columns)), vae.vae_dtype)
+    comfy.model_management.load_models_gpu([vae.patcher], memory_required=needed)
+    progress = comfy.utils.ProgressBar(latent.shape[0] * tiles * latent.shape[2])
+    with comfy.model_management.cuda_device_context(vae.device):
+        pixels = comfy.utils.tiled_scale_multidim(
+            latent,
+            lambda part: decode_frames(vae, part, progress),
+            tile=(latent.shape[2], tile, tile),
+            overlap=(0, overlap, overlap),
+            upscale_amount=vae.upscale_ratio,
+            index_formulas=vae.upscale_index_formula,
+            out_channels=3,
+            output_device=vae.output_device,
+        )
+        return vae.process_output(pixels).movedim(1, -1).flatten(0, 1)
+
+
+def decode_frames(vae, latent: torch.Tensor, progress) -> torch.Tensor:
+    """One tile, a latent frame at a time: what WanVAE.decode does, but frames move to the output device at once."""
+    model = vae.first_stage_model
+    x = model.conv2(latent.to(vae.vae_dtype).to(vae.device))
+    cache = [None] * count_conv3d(model.decoder)
+    frames = []
+    for i in range(x.shape[2]):
+        out = model.decoder(x[:, :, i : i + 1], feat_cache=cache, feat_idx=[0], first_chunk=i == 0)
+        frames.append(unpatchify(out, patch_size=2).to(vae.output_device, vae.vae_output_dtype()))
+        progress.update(1)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+    return torch.cat(frames, dim=2)
