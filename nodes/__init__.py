@@ -1,7 +1,9 @@
 """The nodes, in the graph's order."""
 
 from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
 
+from . import routes
 from .attention import NavaAttention
 from .decode import NavaDecode
 from .dialogue import NavaDialogue
@@ -16,6 +18,9 @@ from .voice import NavaVoice, NavaVoiceEncoderLoader
 
 
 class NavaExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        routes.register(PromptServer.instance.routes)
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             NavaModelLoader,

@@ -40,15 +40,16 @@ class NavaGuidance(comfy.samplers.CFGGuider):
 
     def sample(self, noise, latent_image, *args, **kwargs):
         shapes = [t.shape for t in (latent_image.unbind() if latent_image.is_nested else [latent_image])]
-        check_latents(shapes, self.model_patcher.model.nava_config)
+        config = self.model_patcher.model.nava_config
+        check_latents(shapes, config)
+        self.lone_audio = len(shapes) == 1 and shapes[0][1] == AUDIO_CHANNELS != config.vid_in_dim
+        has_audio = self.lone_audio or len(shapes) > 1
+        self.weights = self.guidance.weights(not self.lone_audio, has_audio, self.has_voices)
+        self.passes = [COND, *self.weights]
         return super().sample(noise, latent_image, *args, **kwargs)
 
     def inner_sample(self, *args, latent_shapes=None, **kwargs):
-        config = self.inner_model.nava_config
         self.latent_shapes = latent_shapes
-        lone_audio = len(latent_shapes) == 1 and latent_shapes[0][1] == AUDIO_CHANNELS != config.vid_in_dim
-        self.lone_audio = lone_audio
-        self.weights = self.guidance.weights(not lone_audio, lone_audio or len(latent_shapes) > 1, self.has_voices)
         sampling = self.model_patcher.get_model_object("model_sampling")
         self.contrast_sigmas = [float(sampling.percent_to_sigma(p)) for p in self.contrast_range]
         return super().inner_sample(*args, latent_shapes=latent_shapes, **kwargs)

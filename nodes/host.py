@@ -23,6 +23,7 @@ from ..nava_core.config import NavaConfig
 from ..nava_core.latents import audio_to_tokens, tokens_to_audio
 from ..nava_core.schedule import FIRST_SIGMA
 from ..nava_core.transformer import NavaTransformer
+from .live import LiveView
 
 AUDIO_CHANNELS = 8  # of the LTX audio VAE's latent
 
@@ -234,6 +235,7 @@ def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mas
     """
     guider = executor.class_obj
     model = guider.model_patcher.model
+    callback = LiveView(model, latent_shapes or [noise.shape], getattr(guider, "passes", ())).wrap(callback)
     options = guider.model_options.setdefault("transformer_options", {})
     if not guider.model_patcher.hook_patches:  # scheduled weight changes would make remembered values stale
         options[TEXT_MEMORIES] = TextMemories()

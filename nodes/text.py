@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..nava_core import prompt as prompts
 from .host import VOICE_POSITIONS, VOICES
+from .routes import remember_tokenizer
 from .voice import NavaVoiceType
 
 
@@ -17,6 +18,7 @@ def spiece_of(clip, node_input: str):
         raise ValueError(
             f"{node_input}: this CLIP is not a umT5 text encoder. Use NavaTextEncoderLoader, or CLIPLoader with type wan."
         )
+    remember_tokenizer(tokenizer.tokenizer)
     return tokenizer.tokenizer.tokenizer
 
 

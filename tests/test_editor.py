@@ -66,3 +66,16 @@ def test_workflow_opens_with_no_missing_node(page, object_info, name):
         found = queued[node_id]["inputs"]
         assert {k: found.get(k) for k in node["inputs"]} == node["inputs"], node["class_type"]
     assert len(queued) == len(to_api(document, object_info))
+
+
+def test_older_workflow_loads_unchanged(page, object_info):
+    """A file from before inputs were added: stored values stay, new inputs take their defaults."""
+    path = ROOT / "tests" / "data" / "workflow_0_1.json"
+    page.evaluate("(d) => window.app.loadGraphData(d, true, true, null)", load(path))
+    queued = page.evaluate("window.app.graphToPrompt().then((p) => p.output)")
+    ours = to_api(load(path), object_info)
+    guiders = [n["inputs"] for n in ours.values() if n["class_type"] == "NavaGuider"]
+    assert guiders[0]["contrast_start"] == 0.0 and guiders[0]["contrast_end"] == 1.0
+    for node_id, node in ours.items():
+        found = queued[node_id]["inputs"]
+        assert {k: found.get(k) for k in node["inputs"]} == node["inputs"], node["class_type"]

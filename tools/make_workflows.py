@@ -10,7 +10,7 @@ from pathlib import Path
 
 import environment
 from comfy_server import Server
-from workflow import widgets
+from workflow import default, widgets
 
 WORKFLOWS = environment.ROOT / "workflows"
 HUB = "https://huggingface.co/"
@@ -132,37 +132,22 @@ class Graph:
         print("wrote", path.relative_to(environment.ROOT))
 
 
-def default(spec: list):
-    """A widget's value when nothing is said."""
-    kind, *options = spec
-    settings = options[0] if options else {}
-    if "default" in settings:
-        return settings["default"]
-    if isinstance(kind, list):
-        return kind[0] if kind else ""
-    if kind == "COMFY_DYNAMICCOMBO_V3":
-        return settings["options"][0]["key"]
-    if kind == "COMBO":
-        return (settings.get("options") or [""])[0]
-    return {"STRING": "", "BOOLEAN": False}.get(kind, 0)
-
-
 def loaders(g: Graph, video: bool = True, audio: bool = True) -> dict[str, tuple]:
     """The loader column; links to what it gives."""
     found = {
         "model": (g.add("NavaModelLoader", (0, 0), model_name="NAVA.safetensors", weight_dtype="default"), 0),
         "clip": (
             g.add(
-                "NavaTextEncoderLoader", (0, 180), clip_name="umt5_xxl_fp8_e4m3fn_scaled.safetensors", device="default"
+                "NavaTextEncoderLoader", (0, 200), clip_name="umt5_xxl_fp8_e4m3fn_scaled.safetensors", device="default"
             ),
             0,
         ),
     }
     if video:
-        found["video_vae"] = (g.add("NavaVideoVAELoader", (0, 360), (320, 60), vae_name="wan2.2_vae.safetensors"), 0)
+        found["video_vae"] = (g.add("NavaVideoVAELoader", (0, 400), (320, 90), vae_name="wan2.2_vae.safetensors"), 0)
     if audio:
         found["audio_vae"] = (
-            g.add("LTXVAudioVAELoader", (0, 470), (320, 60), ckpt_name="ltx-2.3-22b-dev_audio_vae.safetensors"),
+            g.add("LTXVAudioVAELoader", (0, 560), (320, 90), ckpt_name="ltx-2.3-22b-dev_audio_vae.safetensors"),
             0,
         )
     return found
@@ -170,12 +155,12 @@ def loaders(g: Graph, video: bool = True, audio: bool = True) -> dict[str, tuple
 
 def sampling(g: Graph, model: tuple, text: int, latent: tuple, x: int, y: int = 0, seed: int = 1, **scales) -> int:
     """Guider, schedule, solver, noise and sampler from column x; returns the sampler's id."""
-    guider = g.add("NavaGuider", (x, y), (300, 230), model=model, positive=(text, 0), negative=(text, 1), **scales)
-    sigmas = g.add("NavaScheduler", (x, y + 280), (300, 130), model=model)
-    solver = g.add("NavaSamplerSelect", (x, y + 460), (300, 60))
-    noise = g.add("RandomNoise", (x, y + 570), (300, 90), noise_seed=seed)
+    guider = g.add("NavaGuider", (x, y), (300, 290), model=model, positive=(text, 0), negative=(text, 1), **scales)
+    sigmas = g.add("NavaScheduler", (x, y + 350), (300, 140), model=model)
+    solver = g.add("NavaSamplerSelect", (x, y + 550), (300, 80))
+    noise = g.add("RandomNoise", (x, y + 690), (300, 110), noise_seed=seed)
     return g.add(
-        "SamplerCustomAdvanced", (x + 350, y), (260, 130), noise=(noise, 0), guider=(guider, 0), sampler=(solver, 0),
+        "SamplerCustomAdvanced", (x + 350, y), (300, 520), noise=(noise, 0), guider=(guider, 0), sampler=(solver, 0),
         sigmas=(sigmas, 0), latent_image=latent,
     )  # fmt: skip
 
@@ -183,19 +168,19 @@ def sampling(g: Graph, model: tuple, text: int, latent: tuple, x: int, y: int = 
 def save_video(g: Graph, decode: int, x: int, y: int, prefix: str, audio: bool = True) -> None:
     sound = {"audio": (decode, 1)} if audio else {}
     video = g.add("CreateVideo", (x, y), (260, 110), images=(decode, 0), fps=(decode, 2), **sound)
-    g.add("SaveVideo", (x, y + 160), (360, 420), video=(video, 0), filename_prefix=prefix, **CODEC)
+    g.add("SaveVideo", (x, y + 180), (400, 640), video=(video, 0), filename_prefix=prefix, **CODEC)
 
 
 def text_to_av(info: dict) -> None:
     g = Graph(info)
     files = loaders(g)
     text = g.add(
-        "NavaTextEncode", (370, 0), (480, 420), clip=files["clip"],
+        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"],
         prompt="清晨，一位三十多岁的女人站在海边的木栈道上，风吹起她的头发和浅蓝色围巾。镜头从远处缓缓推近到她的半身。"
         "她转过头来，微笑着轻声说：<S>今天的海，和那年一模一样。<E>说完她望向海面。"
         "声音：海浪有节奏地拍打沙滩，远处有海鸥的叫声，风声轻微，没有音乐。",
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 470), (320, 190), title="Size and length")
+    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), title="Size and length")
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
     decode = g.add(
         "NavaDecode",
@@ -205,9 +190,9 @@ def text_to_av(info: dict) -> None:
         video_vae=files["video_vae"],
         audio_vae=files["audio_vae"],
     )
-    save_video(g, decode, 1560, 0, "video/NAVA")
+    save_video(g, decode, 1930, 0, "video/NAVA")
     g.note(
-        (0, 590), (320, 330),
+        (0, 720), (340, 330),
         "# Text → picture and sound\nWrite what is seen, what is said and what is heard in one paragraph. Wrap spoken "
         "words in `<S>`…`<E>`. Long Chinese captions work best.\n\n" + FILES_NOTE,
     )  # fmt: skip
@@ -218,14 +203,14 @@ def image_to_av(info: dict) -> None:
     g = Graph(info)
     files = loaders(g)
     text = g.add(
-        "NavaTextEncode", (370, 0), (480, 420), clip=files["clip"],
+        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"],
         prompt="画面中的人物看着镜头，慢慢露出笑容，举起右手打招呼，说：<S>好久不见，你还好吗？<E>镜头固定。"
         "声音：安静的室内，衣服轻微的摩擦声，没有音乐。",
     )  # fmt: skip
-    picture = g.add("LoadImage", (370, 680), (300, 320), image="example.png")
-    empty = g.add("NavaEmptyLatent", (0, 590), (320, 190))
+    picture = g.add("LoadImage", (400, 720), (300, 340), image="example.png")
+    empty = g.add("NavaEmptyLatent", (0, 720), (340, 370))
     latent = g.add(
-        "NavaFirstFrame", (700, 680), (300, 130), image=(picture, 0), video_vae=files["video_vae"], latent=(empty, 0),
+        "NavaFirstFrame", (730, 720), (300, 150), image=(picture, 0), video_vae=files["video_vae"], latent=(empty, 0),
         size="nearest trained shape",
     )  # fmt: skip
     sampler = sampling(g, files["model"], text, (latent, 0), 1050)
@@ -237,9 +222,9 @@ def image_to_av(info: dict) -> None:
         video_vae=files["video_vae"],
         audio_vae=files["audio_vae"],
     )
-    save_video(g, decode, 1710, 0, "video/NAVA_image")
+    save_video(g, decode, 2080, 0, "video/NAVA_image")
     g.note(
-        (0, 830), (320, 330),
+        (0, 1140), (340, 330),
         "# First picture → picture and sound\nThe clip begins with your picture. `size` takes the trained shape nearest "
         "to it; choose `as the latent` to keep width and height from Size and Length.\n\n" + FILES_NOTE,
     )  # fmt: skip
@@ -249,15 +234,15 @@ def image_to_av(info: dict) -> None:
 def dialogue(info: dict) -> None:
     g = Graph(info)
     files = loaders(g)
-    encoder = g.add("NavaVoiceEncoderLoader", (0, 590), (320, 60), encoder_name=VOICE_ENCODER)
+    encoder = g.add("NavaVoiceEncoderLoader", (0, 720), (320, 90), encoder_name=VOICE_ENCODER)
     voices = []
     for row, name in enumerate(("Anna", "Ben")):
-        audio = g.add("LoadAudio", (0, 710 + 190 * row), (320, 140), audio=f"{name.lower()}.wav")
+        audio = g.add("LoadAudio", (0, 860 + 210 * row), (320, 150), audio=f"{name.lower()}.wav")
         voices.append(
-            g.add("NavaVoice", (370, 710 + 190 * row), (260, 110), encoder=(encoder, 0), audio=(audio, 0), name=name)
+            g.add("NavaVoice", (370, 1000 + 190 * row), (290, 140), encoder=(encoder, 0), audio=(audio, 0), name=name)
         )
     script = g.add(
-        "NavaDialogue", (370, 0), (480, 420),
+        "NavaDialogue", (370, 0), (480, 560),
         scene="A small kitchen at night, rain on the window. Anna, a woman in a green sweater, sits at the table; Ben, "
         "an older man, stands by the stove. Medium shot, the camera drifts slowly to the left.",
         script="Anna (quietly, without looking up): You could have called.\n"
@@ -265,10 +250,10 @@ def dialogue(info: dict) -> None:
         sounds="Steady rain, a kettle that begins to whistle at the end. No music.",
     )  # fmt: skip
     text = g.add(
-        "NavaTextEncode", (370, 470), (480, 190), clip=files["clip"], prompt=(script, 0),
+        "NavaTextEncode", (370, 600), (480, 360), clip=files["clip"], prompt=(script, 0),
         **{f"voices.voice_{i}": (v, 0) for i, v in enumerate(voices)},
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (660, 710), (320, 190), seconds=8.0)
+    latent = g.add("NavaEmptyLatent", (700, 860), (340, 370), seconds=8.0)
     sampler = sampling(g, files["model"], text, (latent, 0), 1030)
     decode = g.add(
         "NavaDecode",
@@ -278,9 +263,9 @@ def dialogue(info: dict) -> None:
         video_vae=files["video_vae"],
         audio_vae=files["audio_vae"],
     )
-    save_video(g, decode, 1690, 0, "video/NAVA_dialogue")
+    save_video(g, decode, 2060, 0, "video/NAVA_dialogue")
     g.note(
-        (660, 950), (400, 330),
+        (1090, 860), (400, 360),
         "# Two speakers with voices of their own\nLoad a recording of 5 to 15 s for each speaker and give it the name "
         "that the script uses. Any number of speakers; a line without a name takes the next free voice.\n\n"
         + FILES_NOTE + VOICE_NOTE,
@@ -291,21 +276,21 @@ def dialogue(info: dict) -> None:
 def text_to_speech(info: dict) -> None:
     g = Graph(info)
     files = loaders(g, video=False)
-    encoder = g.add("NavaVoiceEncoderLoader", (0, 590), (320, 60), encoder_name=VOICE_ENCODER)
-    audio = g.add("LoadAudio", (0, 700), (320, 140), audio="anna.wav")
-    voice = g.add("NavaVoice", (370, 700), (260, 110), encoder=(encoder, 0), audio=(audio, 0), name="Anna")
+    encoder = g.add("NavaVoiceEncoderLoader", (0, 720), (320, 90), encoder_name=VOICE_ENCODER)
+    audio = g.add("LoadAudio", (0, 860), (320, 150), audio="anna.wav")
+    voice = g.add("NavaVoice", (370, 1060), (290, 140), encoder=(encoder, 0), audio=(audio, 0), name="Anna")
     text = g.add(
-        "NavaTextEncode", (370, 0), (480, 420), clip=files["clip"], negative=NEGATIVE_AUDIO,
+        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"], negative=NEGATIVE_AUDIO,
         prompt="A woman speaks calmly and clearly, close to the microphone, in a quiet room: "
         "<S:Anna>The last train leaves at ten past eleven. Please be on time.<E> No music, no background noise.",
         **{"voices.voice_0": (voice, 0)},
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 470), (320, 190), mode="audio", seconds=5.0)
+    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), mode="audio", seconds=5.0)
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
-    decode = g.add("NavaDecode", (1250, 190), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
-    g.add("SaveAudio", (1560, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_speech")
+    decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
+    g.add("SaveAudio", (1930, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_speech")
     g.note(
-        (660, 700), (320, 300),
+        (740, 900), (340, 320),
         "# Text → speech\nOnly sound is made, by the model that is already in memory. The voice is optional: without "
         "it the words around `<S>`…`<E>` decide who speaks.\n\n" + FILES_NOTE + VOICE_NOTE,
     )  # fmt: skip
@@ -316,14 +301,14 @@ def sound_effects(info: dict) -> None:
     g = Graph(info)
     files = loaders(g, video=False)
     text = g.add(
-        "NavaTextEncode", (370, 0), (480, 420), clip=files["clip"], negative=NEGATIVE_AUDIO,
+        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"], negative=NEGATIVE_AUDIO,
         prompt="A heavy wooden door creaks open, two slow steps on stone, then a glass falls and shatters; the sound "
         "echoes briefly in a large empty hall. Nobody speaks. No music.",
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 470), (320, 190), mode="audio", seconds=4.0)
+    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), mode="audio", seconds=4.0)
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
-    decode = g.add("NavaDecode", (1250, 190), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
-    g.add("SaveAudio", (1560, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_effect")
+    decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
+    g.add("SaveAudio", (1930, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_effect")
     g.note(
         (0, 590),
         (320, 300),
@@ -336,14 +321,14 @@ def silent_video(info: dict) -> None:
     g = Graph(info)
     files = loaders(g, audio=False)
     text = g.add(
-        "NavaTextEncode", (370, 0), (480, 420), clip=files["clip"],
+        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"],
         prompt="A paper boat drifts down a narrow brook between ferns, sunlight flickers on the water, the camera "
         "follows it low above the surface.",
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 470), (320, 190), mode="video", seconds=5.0)
+    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), mode="video", seconds=5.0)
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
-    decode = g.add("NavaDecode", (1250, 190), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"])
-    save_video(g, decode, 1560, 0, "video/NAVA_silent", audio=False)
+    decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"])
+    save_video(g, decode, 1930, 0, "video/NAVA_silent", audio=False)
     g.note(
         (0, 590),
         (320, 300),
@@ -355,36 +340,36 @@ def silent_video(info: dict) -> None:
 def two_shots(info: dict) -> None:
     g = Graph(info)
     files = loaders(g)
-    empty = g.add("NavaEmptyLatent", (0, 590), (320, 190), seconds=5.0)
+    empty = g.add("NavaEmptyLatent", (0, 720), (340, 370), seconds=5.0)
     clip, vaes = files["clip"], {k: files[k] for k in ("video_vae", "audio_vae")}
     first_text = g.add(
-        "NavaTextEncode", (370, 0), (480, 420), clip=clip, title="First shot",
+        "NavaTextEncode", (370, 0), (480, 560), clip=clip, title="First shot",
         prompt="A young man walks along an empty night street towards the camera, wet asphalt, neon signs. He stops "
         "and looks up. Sounds: his steps, distant traffic, a light rain. Nobody speaks. No music.",
     )  # fmt: skip
     first = sampling(g, files["model"], first_text, (empty, 0), 900, seed=1)
-    decode_1 = g.add("NavaDecode", (1250, 190), (260, 120), latent=(first, 0), **vaes)
+    decode_1 = g.add("NavaDecode", (1610, 0), (260, 120), latent=(first, 0), **vaes)
     last = g.add(
-        "ImageFromBatch", (1560, 190), (260, 110), image=(decode_1, 0), batch_index=4095, length=1, title="Last frame"
+        "ImageFromBatch", (1930, 0), (280, 120), image=(decode_1, 0), batch_index=4095, length=1, title="Last frame"
     )
     second_text = g.add(
-        "NavaTextEncode", (370, 800), (480, 420), clip=clip, title="Second shot",
+        "NavaTextEncode", (370, 1000), (480, 560), clip=clip, title="Second shot",
         prompt="The young man looks up at the sky and says with a smile: <S>Finally.<E> Thunder rolls, the rain grows "
         "heavy, he spreads his arms and laughs. No music.",
     )  # fmt: skip
     start = g.add(
-        "NavaFirstFrame", (1560, 350), (300, 130), image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0)
+        "NavaFirstFrame", (1930, 180), (300, 150), image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0)
     )
-    second = sampling(g, files["model"], second_text, (start, 0), 900, 800, seed=2)
-    decode_2 = g.add("NavaDecode", (1250, 990), (260, 120), latent=(second, 0), **vaes)
+    second = sampling(g, files["model"], second_text, (start, 0), 900, 1000, seed=2)
+    decode_2 = g.add("NavaDecode", (1610, 1000), (260, 120), latent=(second, 0), **vaes)
     joined = g.add(
-        "NavaJoin", (1560, 800), (300, 190), images_1=(decode_1, 0), audio_1=(decode_1, 1), images_2=(decode_2, 0),
+        "NavaJoin", (1930, 1000), (300, 200), images_1=(decode_1, 0), audio_1=(decode_1, 1), images_2=(decode_2, 0),
         audio_2=(decode_2, 1), fps=(decode_1, 2),
     )  # fmt: skip
-    video = g.add("CreateVideo", (1910, 800), (260, 110), images=(joined, 0), audio=(joined, 1), fps=(decode_1, 2))
-    g.add("SaveVideo", (1910, 960), (360, 420), video=(video, 0), filename_prefix="video/NAVA_two_shots", **CODEC)
+    video = g.add("CreateVideo", (2280, 1000), (260, 110), images=(joined, 0), audio=(joined, 1), fps=(decode_1, 2))
+    g.add("SaveVideo", (2280, 1180), (400, 640), video=(video, 0), filename_prefix="video/NAVA_two_shots", **CODEC)
     g.note(
-        (0, 830), (320, 330),
+        (0, 1140), (340, 330),
         "# Two shots, one scene\nThe last frame of the first shot is the first frame of the second. NAVA Join Clips "
         "drops the repeated frame and crossfades the sound. Add more shots in the same way.\n\n" + FILES_NOTE,
     )  # fmt: skip

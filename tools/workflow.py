@@ -36,12 +36,28 @@ def widgets(info: dict, given: dict | list | None = None, prefix: str = "") -> l
                 found.append((None, spec))
             if kind == "COMFY_DYNAMICCOMBO_V3":
                 if isinstance(given, list):
-                    choice, rest = given[len(found) - 1], given[len(found) :]
+                    choice = given[len(found) - 1] if len(found) <= len(given) else settings["options"][0]["key"]
+                    rest = given[len(found) :]
                 else:
                     choice, rest = (given or {}).get(prefix + name, settings["options"][0]["key"]), given
                 chosen = next((o for o in settings["options"] if o["key"] == choice), {"inputs": {}})
                 found += widgets({"input": chosen["inputs"]}, rest, f"{prefix}{name}.")
     return found
+
+
+def default(spec: list):
+    """A widget's value when nothing is said."""
+    kind, *options = spec
+    settings = options[0] if options else {}
+    if "default" in settings:
+        return settings["default"]
+    if isinstance(kind, list):
+        return kind[0] if kind else ""
+    if kind == "COMFY_DYNAMICCOMBO_V3":
+        return settings["options"][0]["key"]
+    if kind == "COMBO":
+        return (settings.get("options") or [""])[0]
+    return {"STRING": "", "BOOLEAN": False}.get(kind, 0)
 
 
 def to_api(workflow: dict, object_info: dict) -> dict:
@@ -55,10 +71,13 @@ def to_api(workflow: dict, object_info: dict) -> dict:
         if kind not in object_info:
             raise WorkflowError(f"the server has no node {kind}")
         values = node.get("widgets_values", [])
-        names = [name for name, _ in widgets(object_info[kind], values)]
-        if len(values) != len(names):
+        known = widgets(object_info[kind], values)
+        if len(values) > len(known):
+            names = [name for name, _ in known]
             raise WorkflowError(f"{kind} (node {node['id']}) stores {len(values)} values for widgets {names}")
-        inputs = {name: value for name, value in zip(names, values, strict=True) if name is not None}
+        # a file from before an input was added stores fewer: the editor takes the defaults then
+        stored = [*values, *(default(spec) for _, spec in known[len(values) :])]
+        inputs = {name: value for (name, _), value in zip(known, stored, strict=True) if name is not None}
         for socket in node.get("inputs", []):
             if socket.get("link") is not None:
                 inputs[socket["name"]] = list(links[socket["link"]])

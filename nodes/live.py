@@ -1,0 +1,93 @@
+"""What the editor shows while NAVA samples: moving picture, the sound's spectrogram, steps and passes."""
+
+import base64
+import io
+import time
+
+import comfy.utils
+import torch
+from comfy.cli_args import LatentPreviewMethod, args
+from PIL import Image
+from server import PromptServer
+
+SHARE = 0.02  # of the time of a step that showing may take
+SIDE = 256  # longest side of a shown frame, in pixels
+MOST_FRAMES = 24
+
+
+class LiveView:
+    """Sends `nava.live` events to the editor; spends at most SHARE of the sampling time, and nothing without previews."""
+
+    def __init__(self, model, latent_shapes, passes=()):
+        self.model, self.latent_shapes, self.passes = model, latent_shapes, list(passes)
+        self.spent, self.started, self.shown_at = 0.0, time.perf_counter(), None
+        server = getattr(PromptServer, "instance", None)  # there is none when the nodes are used as a library
+        watched = server is not None and server.client_id is not None
+        self.server = server if watched and args.preview_method != LatentPreviewMethod.NoPreviews else None
+
+    def wrap(self, callback):
+        """The sampler's callback, with the view behind it."""
+        if self.server is None:
+            return callback
+
+        def wrapped(step, x0, x, total_steps):
+            self.show(step, x0, total_steps)
+            return callback(step, x0, x, total_steps) if callback is not None else None
+
+        return wrapped
+
+    def show(self, step: int, x0, total: int) -> None:
+        start = time.perf_counter()
+        elapsed = start - self.started
+        if self.shown_at is not None and self.spent > SHARE * elapsed and step + 1 < total:
+            return
+        parts = x0.unbind() if x0.is_nested else comfy.utils.unpack_latents(x0, self.latent_shapes)
+        video = next((p for p in parts if p.ndim == 5 and p.shape[1] == self.model.nava_config.vid_in_dim), None)
+        audio = next((p for p in parts if p is not video), None)
+        pace = elapsed / (step + 1)
+        self.server.send_sync(
+            "nava.live",
+            {
+                "node": self.server.last_node_id,
+                "prompt_id": self.server.last_prompt_id,
+                "step": step + 1,
+                "total": total,
+                "seconds_per_step": round(pace, 2),
+                "seconds_left": round(pace * (total - step - 1), 1),
+                "passes": self.passes,
+                "frames": [] if video is None else self.frames(video[:1]),
+                "sound": None if audio is None else spectrogram(audio[:1]),
+            },
+            self.server.client_id,
+        )
+        self.shown_at = start
+        self.spent += time.perf_counter() - start
+
+    def frames(self, video: torch.Tensor) -> list[str]:
+        """The clip as small JPEGs, through the host's latent-to-rgb factors."""
+        form = self.model.latent_format
+        if form.latent_rgb_factors is None:
+            return []
+        every = -(-video.shape[2] // MOST_FRAMES)
+        factors = torch.tensor(form.latent_rgb_factors, dtype=torch.float32, device=video.device)
+        bias = torch.tensor(form.latent_rgb_factors_bias, dtype=torch.float32, device=video.device)
+        rgb = video[0, :, ::every].float().movedim(0, -1) @ factors + bias
+        pixels = ((rgb + 1) * 127.5).clamp(0, 255).byte().cpu().numpy()
+        return [encode(Image.fromarray(frame)) for frame in pixels]
+
+
+def spectrogram(audio: torch.Tensor) -> str:
+    """A strip of the audio latent: time across, mel bins up, loudness as brightness."""
+    strip = audio.squeeze(2) if audio.ndim == 5 else audio
+    strip = strip[0].float().mean(0).T.flip(0)
+    strip = ((strip + 2) * 64).clamp(0, 255).byte().cpu().numpy()
+    return encode(Image.fromarray(strip))
+
+
+def encode(image: Image.Image) -> str:
+    scale = SIDE / max(image.size)
+    if image.mode == "RGB":
+        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=80)
+    return base64.b64encode(data.getvalue()).decode()
