@@ -27,6 +27,23 @@ DTYPES = {
 }
 
 
+HUB = "https://huggingface.co/"
+SOURCES = {
+    "diffusion_models": f"{HUB}baidu/NAVA (NAVA.safetensors or NAVA_fp8.safetensors)",
+    "text_encoders": f"{HUB}Comfy-Org/Wan_2.1_ComfyUI_repackaged (umt5_xxl, bf16 or fp8)",
+    "vae": f"{HUB}Comfy-Org/Wan_2.2_ComfyUI_Repackaged (wan2.2_vae.safetensors)",
+    "audio_encoders": "https://github.com/IDRnD/ReDimNet, releases (M-vb2+vox2+cnc-ft_mix.pt)",
+}
+
+
+def is_there(node_input: str, kind: str, name: str) -> bool | str:
+    """True when a model file is in its folder, else where it comes from and where it goes."""
+    if folder_paths.get_full_path(kind, name) is not None:
+        return True
+    there = ", ".join(folder_paths.get_filename_list(kind)) or "no file"
+    return f"{node_input}: {name} is not in models/{kind} (there: {there}). Get it from {SOURCES[kind]}."
+
+
 def load_model(path: str, weight_dtype: str = "default"):
     """A NAVA checkpoint as a ModelPatcher. Raises CheckpointError; for safetensors, before any weight is read."""
     name = Path(path).name
@@ -85,6 +102,10 @@ class NavaModelLoader(io.ComfyNode):
             ],
             outputs=[io.Model.Output(tooltip="NAVA, ready for NavaGuider or any stock sampler.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, model_name):
+        return is_there("NavaModelLoader, model_name", "diffusion_models", model_name)
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
@@ -156,6 +177,10 @@ class NavaTextEncoderLoader(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, clip_name):
+        return is_there("NavaTextEncoderLoader, clip_name", "text_encoders", clip_name)
+
+    @classmethod
     def execute(cls, clip_name, device) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("text_encoders", clip_name)
         weights, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
@@ -207,6 +232,10 @@ class NavaVideoVAELoader(io.ComfyNode):
             ],
             outputs=[io.Vae.Output(tooltip="For NavaDecode and NavaFirstFrame.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, vae_name):
+        return is_there("NavaVideoVAELoader, vae_name", "vae", vae_name)
 
     @classmethod
     def execute(cls, vae_name) -> io.NodeOutput:

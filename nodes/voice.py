@@ -8,6 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..nava_core.voice import AudioError, Voice, doubts, load_voice_encoder
+from .load import is_there
 
 NavaVoiceType = io.Custom("NAVA_VOICE")
 NavaVoiceEncoderType = io.Custom("NAVA_VOICE_ENCODER")
@@ -30,6 +31,10 @@ class NavaVoiceEncoderLoader(io.ComfyNode):
             ],
             outputs=[NavaVoiceEncoderType.Output("encoder", display_name="encoder", tooltip="For NavaVoice.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, encoder_name):
+        return is_there("NavaVoiceEncoderLoader, encoder_name", "audio_encoders", encoder_name)
 
     @classmethod
     def execute(cls, encoder_name) -> io.NodeOutput:

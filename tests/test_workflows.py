@@ -180,6 +180,21 @@ def test_swapped_vaes_are_told_before_sampling(server, workflow):
     refused(server, prompt, ["NavaDecode, video_vae", "swapped"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "folder"),
+    [
+        ("NavaModelLoader", "model_name", "diffusion_models"),
+        ("NavaTextEncoderLoader", "clip_name", "text_encoders"),
+        ("NavaVideoVAELoader", "vae_name", "vae"),
+        ("NavaVoiceEncoderLoader", "encoder_name", "audio_encoders"),
+    ],
+)
+def test_missing_files_say_where_to_get_them(server, workflow, kind, name, folder):
+    prompt = workflow("nava_dialogue_two_voices")
+    set_inputs(prompt, kind, **{name: "absent.safetensors"})
+    refused(server, prompt, [f"{kind}, {name}", f"models/{folder}", "Get it from https://"])
+
+
 def test_foreign_files_in_the_loaders(server, workflow, base):
     """A file of the wrong kind under a loader's folder, as it happens."""
     models = base / "models"

@@ -184,7 +184,7 @@ def text_to_av(info: dict) -> None:
     sampler = sampling(g, files["model"], text, (latent, 0), 900)
     decode = g.add(
         "NavaDecode",
-        (1250, 190),
+        (1610, 0),
         (260, 120),
         latent=(sampler, 0),
         video_vae=files["video_vae"],
@@ -216,7 +216,7 @@ def image_to_av(info: dict) -> None:
     sampler = sampling(g, files["model"], text, (latent, 0), 1050)
     decode = g.add(
         "NavaDecode",
-        (1400, 190),
+        (1760, 0),
         (260, 120),
         latent=(sampler, 0),
         video_vae=files["video_vae"],
@@ -253,11 +253,11 @@ def dialogue(info: dict) -> None:
         "NavaTextEncode", (370, 600), (480, 360), clip=files["clip"], prompt=(script, 0),
         **{f"voices.voice_{i}": (v, 0) for i, v in enumerate(voices)},
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (700, 860), (340, 370), seconds=8.0)
+    latent = g.add("NavaEmptyLatent", (880, 860), (340, 370), seconds=8.0)
     sampler = sampling(g, files["model"], text, (latent, 0), 1030)
     decode = g.add(
         "NavaDecode",
-        (1380, 190),
+        (1740, 0),
         (260, 120),
         latent=(sampler, 0),
         video_vae=files["video_vae"],
@@ -265,7 +265,7 @@ def dialogue(info: dict) -> None:
     )
     save_video(g, decode, 2060, 0, "video/NAVA_dialogue")
     g.note(
-        (1090, 860), (400, 360),
+        (1240, 860), (400, 360),
         "# Two speakers with voices of their own\nLoad a recording of 5 to 15 s for each speaker and give it the name "
         "that the script uses. Any number of speakers; a line without a name takes the next free voice.\n\n"
         + FILES_NOTE + VOICE_NOTE,
@@ -310,8 +310,8 @@ def sound_effects(info: dict) -> None:
     decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
     g.add("SaveAudio", (1930, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_effect")
     g.note(
-        (0, 590),
-        (320, 300),
+        (0, 720),
+        (340, 300),
         "# Text → sound effects\nDescribe what is heard, in order; say that nobody speaks.\n\n" + FILES_NOTE,
     )
     g.write("nava_sound_effects")
@@ -330,8 +330,8 @@ def silent_video(info: dict) -> None:
     decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"])
     save_video(g, decode, 1930, 0, "video/NAVA_silent", audio=False)
     g.note(
-        (0, 590),
-        (320, 300),
+        (0, 720),
+        (340, 300),
         "# Text → silent video\nPicture only: one guidance pass less, no audio VAE.\n\n" + FILES_NOTE,
     )
     g.write("nava_silent_video")

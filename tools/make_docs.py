@@ -1,0 +1,94 @@
+"""Write the help pages and the English locale from the nodes' own schemas, the Chinese pages from their locale.
+
+python tools/make_docs.py HOST      (in the pack's virtual environment; starts a server to ask for its nodes)
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import environment
+from comfy_server import Server
+
+DOCS = environment.ROOT / "js" / "docs"
+LOCALES = environment.ROOT / "locales"
+
+# What a page says beyond the schema: (English, Chinese).
+MORE = {
+    "NavaTextEncode": (
+        "The panel below the text counts tokens (exactly, once the text encoder has been loaded), shows every spoken line in the "
+        "colour of its voice, and says what is wrong while you type. Select words and press Ctrl+Shift+L to mark them as speech.",
+        "文字下方的面板计算 token 数（文本编码器加载过之后为准确值），用声音的颜色显示每句台词，并在输入时指出问题。选中文字按 Ctrl+Shift+L 标为台词。",
+    ),
+    "NavaEmptyLatent": (
+        "The buttons set trained shapes. The line below says how long the clip is in every unit and what one pass of the "
+        "released model takes in bf16.",
+        "按钮设置训练过的形状。下面一行给出各种单位的时长，以及发布模型在 bf16 下每一遍所需的内存。",
+    ),
+    "NavaDialogue": (
+        "Example row: `Anna (quietly): You could have called.`",
+        "例：`安娜（轻声）：你可以打个电话的。`",
+    ),
+    "NavaJoin": (
+        "For a longer scene: the last frame of a clip (ImageFromBatch) → NavaFirstFrame of the next → join both.",
+        "做更长的场景：一段的末帧（ImageFromBatch）→ 下一段的“NAVA 首帧”→ 连接两段。",
+    ),
+    "NavaDecode": (
+        "The two VAEs are checked before sampling begins. A saved clip can be played on Save Video, with its waveform and spectrogram.",
+        "采样开始前会检查两个 VAE。保存的片段可以在“保存视频”上播放，并显示波形和频谱。",
+    ),
+}
+PICTURES = {
+    "NavaTextEncode": "prompt.png",
+    "NavaEmptyLatent": "size.png",
+    "NavaDecode": "player.png",
+    "NavaGuider": "live.png",
+}
+
+
+def english(info: dict) -> dict:
+    """A locale entry of one node, from the server's description of it."""
+    inputs = {}
+    for group in ("required", "optional"):
+        for name, spec in info["input"].get(group, {}).items():
+            inputs[name] = {"name": name, "tooltip": (spec[1] if len(spec) > 1 else {}).get("tooltip", "")}
+    outputs = {str(i): {"name": name} for i, name in enumerate(info["output_name"])}
+    return {
+        "display_name": info["display_name"],
+        "description": info["description"],
+        "inputs": inputs,
+        "outputs": outputs,
+    }
+
+
+def page(node: str, entry: dict, heading: str, more: str) -> str:
+    lines = [f"# {entry['display_name']}", "", entry["description"], ""]
+    if more:
+        lines += [more, ""]
+    if node in PICTURES:
+        lines += [f"![{entry['display_name']}]({PICTURES[node]})", ""]
+    lines += [f"| {heading} | |", "|---|---|"]
+    for key, value in entry["inputs"].items():
+        name = f"{value['name']} (`{key}`)" if value["name"] != key else f"`{key}`"
+        tip = value["tooltip"].replace("<", "&lt;").replace("|", "\\|")
+        lines.append(f"| {name} | {tip} |")
+    return "\n".join(lines).replace("<S", "&lt;S").replace("<E>", "&lt;E&gt;") + "\n"
+
+
+def main(host: Path) -> None:
+    base = environment.base_folder(environment.Environment(Path(sys.executable), host, False))
+    with Server(host, base) as server:
+        nodes = {k: v for k, v in server.get("/object_info").items() if k.startswith("Nava")}
+    en = {k: english(v) for k, v in nodes.items()}
+    zh = json.loads((LOCALES / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    (LOCALES / "en" / "nodeDefs.json").write_text(json.dumps(en, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for node, entry in en.items():
+        more = MORE.get(node, ("", ""))
+        (DOCS / node).mkdir(parents=True, exist_ok=True)
+        (DOCS / f"{node}.md").write_text(page(node, entry, "input", more[0]), encoding="utf-8")
+        (DOCS / node / "zh.md").write_text(page(node, zh[node], "输入", more[1]), encoding="utf-8")
+    print(f"wrote the pages of {len(en)} nodes")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
