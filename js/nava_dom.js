@@ -96,3 +96,14 @@ export function after(object, name, action) {
 }
 
 export const widgetOf = (node, name) => node.widgets?.find((w) => w.name === name);
+
+/** Take a widget that the host added out of sight; it keeps working. */
+export function hideWidget(node, name) {
+  const widget = widgetOf(node, name);
+  if (!widget) return;
+  widget.hidden = true;
+  widget.computeSize = () => [0, -4];
+  widget.computeLayoutSize = () => ({ minHeight: 0, maxHeight: 0, minWidth: 0 });
+  if (widget.element) widget.element.style.display = "none";
+  node.setDirtyCanvas?.(true, true);
+}

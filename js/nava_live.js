@@ -1,7 +1,7 @@
 // While NAVA samples: the moving preview, the sound as it forms, and how long it will take, on the sampling node.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, element } from "./nava_dom.js";
+import { addPanel, element, hideWidget } from "./nava_dom.js";
 
 const FRAME_MS = 1000 / 6; // latent frames a second
 const NAMES = { cond: "prompt", uncond: "negative", masked: "alignment", voiceless: "timbre" };
@@ -70,6 +70,7 @@ app.registerExtension({
         node.setSize?.([Math.max(node.size[0], 300), Math.max(node.size[1], node.computeSize()[1])]);
       }
       views.get(node).show(detail);
+      if (detail.frames.length) hideWidget(node, "$$canvas-image-preview"); // the host's still of the same thing
       node.setDirtyCanvas?.(true, true);
     });
   },

@@ -1,7 +1,7 @@
 // When a clip is saved: a player with waveform and spectrogram, and the next shot from its last frame.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, element } from "./nava_dom.js";
+import { addPanel, element, hideWidget } from "./nava_dom.js";
 
 const WIDTH = 600;
 const HEIGHT = 90;
@@ -83,7 +83,8 @@ function continueFrom(decode) {
   const input = (node, name) => node.inputs.findIndex((i) => i.name === name);
   const last = LiteGraph.createNode("ImageFromBatch");
   const first = LiteGraph.createNode("NavaFirstFrame");
-  last.pos = [decode.pos[0], decode.pos[1] + decode.size[1] + 60];
+  const bottom = Math.max(...graph.nodes.map((n) => n.pos[1] + n.size[1]));
+  last.pos = [decode.pos[0], bottom + 60];
   first.pos = [last.pos[0] + 320, last.pos[1]];
   last.title = "Last frame";
   graph.add(last);
@@ -98,7 +99,7 @@ function continueFrom(decode) {
   const empty = graph.nodes.find((n) => n.comfyClass === "NavaEmptyLatent");
   if (empty) empty.connect(0, first, input(first, "latent"));
   app.canvas.selectNodes?.([last, first]);
-  return first;
+  app.canvas.centerOnNode?.(first);
 }
 
 class Player {
@@ -122,19 +123,9 @@ class Player {
     panel.append(this.video, this.canvas, element("div", { class: "nava-row" }, loop, this.download, next));
   }
 
-  /** The host shows the same clip below, without its sound drawn: once is enough. */
-  hideHostPreview() {
-    for (const widget of this.node.widgets ?? []) {
-      if (widget.name !== "video-preview") continue;
-      widget.hidden = true;
-      widget.computeSize = () => [0, -4];
-      widget.computeLayoutSize = () => ({ minHeight: 0, maxHeight: 0, minWidth: 0 });
-      if (widget.element) widget.element.style.display = "none";
-    }
-  }
-
   async load(file) {
-    setTimeout(() => this.hideHostPreview(), 200);
+    // The host shows the same clip below, without its sound drawn: once is enough.
+    for (const wait of [100, 500, 1500]) setTimeout(() => hideWidget(this.node, "video-preview"), wait);
     const url = address(file);
     this.video.src = url;
     this.download.href = url;
