@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from .config import FFN_TOKENS
 
 Span = tuple[int, int, int]  # start token, end token, row of the modulation table
+# Where each token's modulation stands in its table: stretches of tokens, or (for masks that divide a frame) `[B, N]`.
+Rows = tuple[Span, ...] | Tensor
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class Layout:
 
     video_tokens: int
     audio_tokens: int
-    stream_spans: tuple[Span, ...]  # rows: K for video, then K for audio (K distinct timesteps)
-    fused_spans: tuple[Span, ...]  # rows: K, adjacent equal stretches merged
+    stream_rows: Rows  # K rows for video, then K for audio (K distinct timesteps)
+    fused_rows: Rows  # K rows for both; adjacent equal stretches merged
     rotation: Tensor  # [1, N, 1, head_dim/2, 2, 2]
     joint: bool = True
     options: dict = field(default_factory=dict)  # passed through to the attention function
@@ -62,15 +64,24 @@ def per_span(function: Callable[..., Tensor], spans: tuple[Span, ...], *sequence
     return torch.cat([function(row, *(s[:, a:b] for s in sequences)) for a, b, row in spans], dim=1)
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, spans: tuple[Span, ...]) -> Tensor:
-    """`x * (1 + scale) + shift`, with `shift, scale [B, rows, dim]` chosen per span."""
+def picked(table: Tensor, rows: Tensor) -> Tensor:
+    """Rows `[B, N]` of `table [B, R, dim]`, one a token: `[B, N, dim]`."""
+    return table.gather(1, rows[..., None].expand(-1, -1, table.shape[-1]))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, rows: Rows) -> Tensor:
+    """`x * (1 + scale) + shift`, with `shift, scale [B, R, dim]` chosen per stretch or per token."""
     scale = scale + 1
-    return per_span(lambda r, y: torch.addcmul(shift[:, r, None], y, scale[:, r, None]), spans, x)
+    if isinstance(rows, Tensor):
+        return torch.addcmul(picked(shift, rows), x, picked(scale, rows))
+    return per_span(lambda r, y: torch.addcmul(shift[:, r, None], y, scale[:, r, None]), rows, x)
 
 
-def gated_add(x: Tensor, update: Tensor, gate: Tensor, spans: tuple[Span, ...]) -> Tensor:
-    """`x + gate * update`, with `gate [B, rows, dim]` chosen per span."""
-    return per_span(lambda r, y, u: torch.addcmul(y, u, gate[:, r, None]), spans, x, update)
+def gated_add(x: Tensor, update: Tensor, gate: Tensor, rows: Rows) -> Tensor:
+    """`x + gate * update`, with `gate [B, R, dim]` chosen per stretch or per token."""
+    if isinstance(rows, Tensor):
+        return torch.addcmul(x, update, picked(gate, rows))
+    return per_span(lambda r, y, u: torch.addcmul(y, u, gate[:, r, None]), rows, x, update)
 
 
 class Modulation(nn.Module):
@@ -175,13 +186,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, e0: Tensor, context: Tensor, layout: Layout) -> Tensor:
         """`x [B, N, dim]`, `e0 [B, K, 6, dim]` (K distinct timesteps), `context [B, text_len, dim]` -> `[B, N, dim]`."""
         if self.modulation_audio is None:
-            table, spans = self.modulation(e0), layout.fused_spans
+            table, rows = self.modulation(e0), layout.fused_rows
         else:
-            table, spans = torch.cat([self.modulation(e0), self.modulation_audio(e0)], dim=1), layout.stream_spans
+            table, rows = torch.cat([self.modulation(e0), self.modulation_audio(e0)], dim=1), layout.stream_rows
         shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(2)
-        x = gated_add(x, self.self_attn(modulate(self.norm1(x), shift1, scale1, spans), layout), gate1, spans)
+        x = gated_add(x, self.self_attn(modulate(self.norm1(x), shift1, scale1, rows), layout), gate1, rows)
         x = x + self.cross_attn(self.norm3(x), context, layout)
-        return gated_add(x, self.feed_forward(modulate(self.norm2(x), shift2, scale2, spans)), gate2, spans)
+        return gated_add(x, self.feed_forward(modulate(self.norm2(x), shift2, scale2, rows)), gate2, rows)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """The feed-forward network a stretch of tokens at a time: its hidden values are the largest of all."""
@@ -199,10 +210,10 @@ class Head(nn.Module):
         self.norm = parts.layer_norm(dim, eps, affine=False)
         self.head = parts.linear(dim, out_dim)
 
-    def forward(self, x: Tensor, e: Tensor, spans: tuple[Span, ...]) -> Tensor:
+    def forward(self, x: Tensor, e: Tensor, rows: Rows) -> Tensor:
         """`x [B, N, dim]`, `e [B, K, dim]` -> `[B, N, out_dim]`."""
         shift, scale = (self.modulation.to(e) + e[:, :, None]).unbind(2)
-        return self.head(modulate(self.norm(x), shift, scale, spans))
+        return self.head(modulate(self.norm(x), shift, scale, rows))
 
 
 class AudioPatchEmbedding(nn.Sequential):

@@ -134,6 +134,16 @@ def dequantized_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tenso
     return (weight.to(torch.float32) * scale.to(torch.float32)[:, None]).to(dtype)
 
 
+def refuse_foreign_quantization(shapes: Mapping[str, tuple[int, ...]], name: str) -> None:
+    """Raise CheckpointError for quantised layouts that only the host can read."""
+    foreign = [k for k, s in shapes.items() if is_quantization_key(k) and not (k.endswith(SCALE) and len(s) == 1)]
+    if foreign:
+        raise CheckpointError(
+            f"{name} is in one of ComfyUI's quantised formats ({foreign[0]}): it loads in ComfyUI, but not here. "
+            "Take the float32, the bf16 or the released fp8 file."
+        )
+
+
 def load_transformer(path: str | Path, dtype: torch.dtype | None = None, device="cpu") -> NavaTransformer:
     """Load a transformer for use without a host, in eval mode.
 
@@ -142,6 +152,7 @@ def load_transformer(path: str | Path, dtype: torch.dtype | None = None, device=
     """
     path, dtype = Path(path), dtype or torch.float32
     shapes, metadata = read_header(path)
+    refuse_foreign_quantization(without_prefix(shapes), path.name)
     config = identify(without_prefix(shapes), metadata, path.name)
     prefix = key_prefix(shapes)
     model = NavaTransformer(config, device="meta", dtype=dtype)

@@ -11,7 +11,15 @@ import safetensors
 import torch
 from torch import Tensor
 
-from .checkpoint import SCALE, CheckpointError, dequantized_rows, identify, read_header, without_prefix
+from .checkpoint import (
+    SCALE,
+    CheckpointError,
+    dequantized_rows,
+    identify,
+    read_header,
+    refuse_foreign_quantization,
+    without_prefix,
+)
 
 # The Linear layers that the released fp8 file keeps in fp8.
 FP8_LAYER = re.compile(r"(double|single)_blocks\.\d+\.(self_attn|cross_attn|ffn)\.\w+\.weight$")
@@ -43,6 +51,7 @@ def convert(
     """
     source, target = Path(source), Path(target)
     shapes, metadata = read_header(source)
+    refuse_foreign_quantization(without_prefix(shapes), source.name)
     identify(without_prefix(shapes), metadata, source.name)
     if target.exists():
         raise CheckpointError(f"{target} exists already: choose another name, or remove it first")

@@ -16,6 +16,7 @@ TOKEN_LIMIT = 512  # including the end token
 EOS = 1
 NO_VOICE = "-"
 TAG = re.compile(r"<S(?::([^<>]*))?>|<E>")
+NEAR_TAG = re.compile(r"<\s*/?\s*[sSeE]\s*(?::[^<>]*)?>")
 OPEN, CLOSE = "<S>", "<E>"
 
 DEFAULT_NEGATIVE = (
@@ -86,6 +87,9 @@ def parse(text: str) -> Prompt:
             names.append(name or None)
             pieces.append(current + OPEN)
             current = ""
+    near = NEAR_TAG.search(TAG.sub("", text))
+    if near:
+        problems.append(f"“{near[0]}” is no tag: spoken lines are written {OPEN}words{CLOSE}, in capital letters")
     if open_at is not None:
         problems.append(f"a spoken line is never closed with {CLOSE}, {open_at}")
     pieces.append(current + text[end:])
@@ -125,6 +129,9 @@ def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str]) -> Bindin
     without a voice keep their text. Raises PromptError when a span names a voice that is not connected.
     """
     index_of = {name: i for i, name in reversed(list(enumerate(voices))) if name}
+    twice = sorted({name for name in voices if name and list(voices).count(name) > 1})
+    if twice:
+        raise PromptError(f"two connected voices are named {twice[0]}: give each a name of its own")
     known = ", ".join(dict.fromkeys(filter(None, voices))) or "none connected"
     for name in prompt.names:
         if name not in (None, NO_VOICE) and name not in index_of:

@@ -8,7 +8,7 @@ from torch import Tensor
 from .guidance import COND, MASKED, UNCOND, VOICELESS, Guidance
 from .latents import pack, unpack
 from .schedule import network_timestep
-from .transformer import NavaTransformer
+from .transformer import NavaTransformer, first_frame_clean
 from .unipc import sample_unipc
 
 
@@ -48,7 +48,7 @@ def sample(
         VOICELESS: plain,
     }
     memories = {name: {} for name in contexts}
-    spans = None if first_frame is None else ((1, 0.0), (noise_video.shape[2] - 1, 1.0))
+    levels = None if first_frame is None else first_frame_clean(noise_video.shape[2])
 
     def hold_first_frame(packed: Tensor) -> tuple[Tensor | None, Tensor | None]:
         video, audio = unpack(packed, *shapes)
@@ -61,7 +61,7 @@ def sample(
         t = network_timestep(sigma).to(x.device).expand(x.shape[0])
         outputs = {
             name: model.velocity(
-                video, audio, t, contexts[name], joint=name != MASKED, video_spans=spans, text_memory=memories[name]
+                video, audio, t, contexts[name], joint=name != MASKED, video_levels=levels, text_memory=memories[name]
             )
             for name in (COND, *weights)
         }

@@ -14,8 +14,10 @@ from .config import NavaConfig
 from .rope import rope_table
 from .rope import rotate as torch_rotate
 
-# (length, factor): `length` latent frames (or audio tokens) whose timestep is factor * t; 0 is clean, 1 is noisy.
-NoiseSpans = Sequence[tuple[int, float]]
+# How noisy things are, from 0 (clean) to 1: a number per latent frame or audio token, or `[B, T, H, W]` for a picture
+# whose frames are partly clean. A token's timestep is this times t.
+NoiseLevels = Sequence[float] | Tensor
+LEVEL_STEPS = 16  # levels within frames are rounded to so many steps, to keep the distinct timesteps few
 
 
 def timestep_sinusoid(timestep: Tensor, dim: int) -> Tensor:
@@ -88,8 +90,8 @@ class NavaTransformer(nn.Module):
         inputs, None for None.
         """
         embedded = self.embed_context(context, voices, voice_positions)
-        spans = ((1, 0.0), (video.shape[2] - 1, 1.0)) if clean_first_frame and video is not None else None
-        return self.velocity(video, audio, timestep, embedded, joint=joint, video_spans=spans)
+        levels = first_frame_clean(video.shape[2]) if clean_first_frame and video is not None else None
+        return self.velocity(video, audio, timestep, embedded, joint=joint, video_levels=levels)
 
     def embed_context(
         self,
@@ -119,20 +121,20 @@ class NavaTransformer(nn.Module):
         timestep: Tensor,
         context: Tensor,
         joint: bool = True,
-        video_spans: NoiseSpans | None = None,
-        audio_spans: NoiseSpans | None = None,
+        video_levels: NoiseLevels | None = None,
+        audio_levels: Sequence[float] | None = None,
         options: dict | None = None,
         text_memory: dict | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
         """As `forward`, with an already embedded context `[B, text_len, dim]`.
 
-        video_spans, audio_spans: noise level along time (see NoiseSpans); None means fully noisy. options: keyword
+        video_levels, audio_levels: how noisy things are (see NoiseLevels); None means fully. options: keyword
         arguments for the attention function. text_memory: a dict that keeps the context's keys and values; give the
         same one to every pass of one sampling run with the same context, and drop it at the end.
         """
         size = None if video is None else video.shape[-2:]
         x, grid = self._tokens(video, audio)
-        factors, layout = self._layout(grid, x.shape[1], video_spans, audio_spans, x.device)
+        factors, layout = self._layout(grid, x, video_levels, audio_levels)
         layout = replace(layout, joint=joint, options=options or {}, text_memory=text_memory)
         t = timestep[:, None] * torch.tensor(factors, dtype=timestep.dtype, device=timestep.device)
         e = self.time_embedding(timestep_sinusoid(t, self.config.freq_dim).to(x.dtype))
@@ -143,14 +145,18 @@ class NavaTransformer(nn.Module):
         for block in self.single_blocks:
             x = block(x, e0, context, layout)
 
-        n = layout.video_tokens
+        n, rows = layout.video_tokens, layout.stream_rows
         video_out = audio_out = None
         if video is not None:
-            spans = tuple(s for s in layout.stream_spans if s[1] <= n)
-            video_out = self._unpatch(self.head(x[:, :n], e, spans), grid)[..., : size[0], : size[1]]
+            own = rows[:, :n] if isinstance(rows, Tensor) else tuple(s for s in rows if s[1] <= n)
+            video_out = self._unpatch(self.head(x[:, :n], e, own), grid)[..., : size[0], : size[1]]
         if audio is not None:
-            spans = tuple((a - n, b - n, row - len(factors)) for a, b, row in layout.stream_spans if a >= n)
-            audio_out = self.head_audio(x[:, n:], e, spans)
+            k = len(factors)
+            if isinstance(rows, Tensor):
+                own = rows[:, n:] - k
+            else:
+                own = tuple((a - n, b - n, row - k) for a, b, row in rows if a >= n)
+            audio_out = self.head_audio(x[:, n:], e, own)
         return video_out, audio_out
 
     def _tokens(self, video: Tensor | None, audio: Tensor | None) -> tuple[Tensor, tuple[int, int, int]]:
@@ -172,26 +178,63 @@ class NavaTransformer(nn.Module):
         x = x.unflatten(1, grid).unflatten(-1, (*self.config.patch_size, -1))
         return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
-    def _layout(self, grid, tokens, video_spans, audio_spans, device) -> tuple[list[float], Layout]:
+    def _layout(self, grid, x, video_levels, audio_levels) -> tuple[list[float], Layout]:
         """Distinct timestep factors, and the arrangement of tokens that refers to them by row."""
         frames, per_frame = grid[0], grid[1] * grid[2]
         video_tokens = frames * per_frame
-        audio_tokens = tokens - video_tokens
-        video_spans = [(n * per_frame, f) for n, f in video_spans or ((frames, 1.0),) if n * per_frame]
-        audio_spans = [(n, f) for n, f in audio_spans or ((audio_tokens, 1.0),) if n]
-        factors = sorted({f for _, f in (*video_spans, *audio_spans)})
-        streams: list[Span] = []
-        fused: list[Span] = []
-        start = 0
-        for offset, spans in ((0, video_spans), (len(factors), audio_spans)):
-            for length, factor in spans:
-                row = factors.index(factor)
-                streams.append((start, start + length, offset + row))
-                merge = bool(fused) and fused[-1][2] == row
-                fused.append((fused.pop()[0] if merge else start, start + length, row))
-                start += length
-        if start != tokens:
-            raise ValueError(f"noise spans cover {start} tokens, the input has {tokens}")
+        audio_tokens = x.shape[1] - video_tokens
+        audio_levels = [1.0] * audio_tokens if audio_levels is None else audio_levels
+        if isinstance(video_levels, Tensor):
+            levels = self._token_levels(video_levels, audio_levels, x.shape[0])
+            factors = levels.unique().tolist()
+            fused = torch.bucketize(levels, torch.tensor(factors)).to(x.device)
+            stream = fused.clone()
+            stream[:, video_tokens:] += len(factors)
+        else:
+            video_runs = run_lengths([1.0] * frames if video_levels is None else video_levels, per_frame)
+            audio_runs = run_lengths(audio_levels)
+            factors = sorted({level for _, level in (*video_runs, *audio_runs)})
+            stream, fused = spans_of(video_runs, audio_runs, factors)
+            if fused[-1][1] != x.shape[1]:
+                raise ValueError(f"noise levels cover {fused[-1][1]} tokens, the input has {x.shape[1]}")
         scale = self.config.temporal_rope_scaling_factor
-        rotation = rope_table(grid, audio_tokens, self.config.head_dim, scale, device)
-        return factors, Layout(video_tokens, audio_tokens, tuple(streams), tuple(fused), rotation)
+        rotation = rope_table(grid, audio_tokens, self.config.head_dim, scale, x.device)
+        return factors, Layout(video_tokens, audio_tokens, stream, fused, rotation)
+
+    def _token_levels(self, video_levels: Tensor, audio_levels: Sequence[float], batch: int) -> Tensor:
+        """Levels `[batch, N]` on the CPU, a patch taking the mean of its latent values."""
+        _, ph, pw = self.config.patch_size
+        levels = video_levels.float().cpu()
+        levels = F.pad(levels, (0, -levels.shape[-1] % pw, 0, -levels.shape[-2] % ph), mode="replicate")
+        levels = F.avg_pool2d(levels, (ph, pw)).flatten(1)
+        levels = (levels * LEVEL_STEPS).round() / LEVEL_STEPS
+        audio = torch.tensor(audio_levels, dtype=levels.dtype).expand(levels.shape[0], -1)
+        return torch.cat([levels, audio], dim=1).repeat(batch // levels.shape[0], 1)
+
+
+def first_frame_clean(frames: int) -> list[float]:
+    return [0.0] + [1.0] * (frames - 1)
+
+
+def run_lengths(levels: Sequence[float], tokens: int = 1) -> list[tuple[int, float]]:
+    """[0, 1, 1] -> [(tokens, 0), (2 * tokens, 1)]."""
+    runs: list[tuple[int, float]] = []
+    for level in levels:
+        length = runs.pop()[0] if runs and runs[-1][1] == level else 0
+        runs.append((length + tokens, level))
+    return [run for run in runs if run[0]]
+
+
+def spans_of(video_runs, audio_runs, factors: list[float]) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """(stream rows, fused rows) of stretches of equal noise, see `Layout`."""
+    stream: list[Span] = []
+    fused: list[Span] = []
+    start = 0
+    for offset, runs in ((0, video_runs), (len(factors), audio_runs)):
+        for length, level in runs:
+            row = factors.index(level)
+            stream.append((start, start + length, offset + row))
+            merge = bool(fused) and fused[-1][2] == row
+            fused.append((fused.pop()[0] if merge else start, start + length, row))
+            start += length
+    return tuple(stream), tuple(fused)

@@ -66,5 +66,7 @@ class NavaDecode(io.ComfyNode):
                 if picture is not None:
                     frames = 4 * (picture.shape[2] - 1) + 1
                     waveform = fit_length(waveform, round(frames * rate / FPS))
+                    # the clips of a batch follow each other as frames, so they do as sound
+                    waveform = waveform.movedim(0, 1).flatten(1)[None]
                 audio = {"waveform": waveform, "sample_rate": rate}
         return io.NodeOutput(images, audio, float(FPS))

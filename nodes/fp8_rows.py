@@ -9,6 +9,20 @@ from ..nava_core.checkpoint import SCALE
 from ..nava_core.convert import FP8_MAX
 
 
+class RowScaledPatch:
+    """A patch that the host applies to a weight on its way to the device, on the real numbers behind fp8 rows."""
+
+    def __init__(self, layer, patch):
+        self.layer, self.patch = layer, patch
+
+    def __getattr__(self, name):  # all the rest of the host's LowVramPatch
+        return getattr(self.patch, name)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        scale = self.layer.scale.to(rows.device).float()[:, None]
+        return (self.patch(rows.float() * scale) / scale).clamp(-FP8_MAX, FP8_MAX).to(rows.dtype)
+
+
 class RowScaledOps(comfy.ops.manual_cast):
     """The host's casting layers, whose Linear also keeps fp8 rows with their scales.
 
@@ -25,6 +39,12 @@ class RowScaledOps(comfy.ops.manual_cast):
             self.weight = nn.Parameter(state_dict.pop(prefix + "weight"), requires_grad=False)
             self.weight_scale = nn.Parameter(scale, requires_grad=False)
             self.bias = nn.Parameter(state_dict.pop(prefix + "bias"), requires_grad=False)
+
+        def __setattr__(self, name, value):
+            # Where VRAM is managed dynamically, the host patches weights in this way.
+            if name == "weight_lowvram_function" and value is not None and self.weight_scale is not None:
+                value = RowScaledPatch(self, value)
+            super().__setattr__(name, value)
 
         @property
         def scale(self) -> Tensor:

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..nava_core.guidance import COND, MASKED, UNCOND, VOICELESS, Guidance
 from ..nava_core.sizes import ClipLength
-from .host import AUDIO_CHANNELS, JOINT, VOICE_POSITIONS, VOICES, require_nava
+from .host import AUDIO_CHANNELS, JOINT, VOICE_POSITIONS, VOICES, is_audio, require_nava
 
 PASSES = (COND, UNCOND, MASKED, VOICELESS)
 
@@ -42,7 +42,7 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         shapes = [t.shape for t in (latent_image.unbind() if latent_image.is_nested else [latent_image])]
         config = self.model_patcher.model.nava_config
         check_latents(shapes, config)
-        self.lone_audio = len(shapes) == 1 and shapes[0][1] == AUDIO_CHANNELS != config.vid_in_dim
+        self.lone_audio = len(shapes) == 1 and is_audio(shapes[0], config)
         has_audio = self.lone_audio or len(shapes) > 1
         self.weights = self.guidance.weights(not self.lone_audio, has_audio, self.has_voices)
         self.passes = [COND, *self.weights]
@@ -56,9 +56,9 @@ class NavaGuidance(comfy.samplers.CFGGuider):
 
     def predict_noise(self, x, timestep, model_options={}, seed=None):
         conds = {COND: self.conds["positive"], UNCOND: self.conds["negative"]} | self.conds
-        first, last = self.contrast_sigmas
-        weights = self.weights
-        if not first >= float(timestep.max()) >= last:
+        sigma, (first, last) = float(timestep.max()), self.contrast_sigmas
+        weights = {name: w for name, w in self.weights.items() if is_active(conds[name], sigma)}
+        if not first >= sigma >= last:
             weights = {name: w for name, w in weights.items() if name == UNCOND}
         run = [conds[p] if p == COND or p in weights else None for p in PASSES]
         outputs = comfy.samplers.calc_cond_batch(self.inner_model, run, x, timestep, model_options)
@@ -83,13 +83,18 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         return (None, parts[0]) if self.lone_audio else (parts[0], None)
 
 
+def is_active(conds, sigma: float) -> bool:
+    """Whether any of these conditions acts at this noise level; a pass without one would be a contrast with nothing."""
+    return any(c.get("timestep_start", sigma) >= sigma >= c.get("timestep_end", sigma) for c in conds)
+
+
 def check_latents(shapes, config) -> None:
     """Refuse latents that this model cannot take, before anything expensive happens."""
     if len(shapes) > 2:
         raise ValueError(f"NavaGuider, latent: it holds {len(shapes)} streams, NAVA takes picture and sound")
     *video, audio = shapes if len(shapes) == 2 else (shapes[0], None)
     video = video[0]
-    if audio is None and video[1] == AUDIO_CHANNELS != config.vid_in_dim:
+    if audio is None and is_audio(video, config):
         video, audio = None, video
     if video is not None and (len(video) != 5 or video[1] != config.vid_in_dim):
         raise ValueError(

@@ -32,9 +32,9 @@ VOICES, VOICE_POSITIONS, JOINT = "nava_voices", "nava_voice_positions", "nava_jo
 TEXT_MEMORIES = "nava_text_memories"  # in transformer_options, for the length of one sampling run
 
 
-def is_audio(latent: torch.Tensor, config: NavaConfig) -> bool:
-    """Whether a lone latent is sound: `[B, 8, L, 16]`, or `[B, 8, 1, L, 16]` as stock samplers reshape it."""
-    return latent.shape[1] == AUDIO_CHANNELS != config.vid_in_dim
+def is_audio(shape, config: NavaConfig) -> bool:
+    """Whether a latent of this shape is sound: `[B, 8, L, 16]`, or `[B, 8, 1, L, 16]` as stock samplers reshape it."""
+    return shape[1] == AUDIO_CHANNELS != config.vid_in_dim
 
 
 class NavaDiffusionModel(NavaTransformer):
@@ -52,7 +52,7 @@ class NavaDiffusionModel(NavaTransformer):
     def _forward(self, x, timestep, context, transformer_options={}, nava=None, **kwargs):
         if isinstance(x, (list, tuple)):
             video, audio = x
-        elif is_audio(x, self.config):
+        elif is_audio(x.shape, self.config):
             video, audio = None, x
         else:
             video, audio = x, None
@@ -82,6 +82,12 @@ class NavaDiffusionModel(NavaTransformer):
             size = self.config.context_memory_values * context.shape[0] * context.element_size()
             memories[key] = {} if size * 8 < model_management.get_free_memory(context.device) else None
         return memories[key]
+
+
+def window_indices(window) -> list[int]:
+    """What a context window holds, with the frame that the host may put before it as an anchor."""
+    anchor = getattr(window, "causal_anchor_index", None)
+    return [*([] if anchor is None or anchor < 0 else [anchor]), *window.index_list]
 
 
 class TextMemories:
@@ -169,7 +175,7 @@ class NavaModel(model_base.BaseModel):
         """Only the picture is normalised. A packed latent carries no shapes: see `unpacked_latents`."""
         if latent.is_nested:
             return NestedTensor([self._with_video(t, process) for t in latent.unbind()])
-        if latent.ndim == 5 and not is_audio(latent, self.nava_config):
+        if latent.ndim == 5 and not is_audio(latent.shape, self.nava_config):
             return process(latent)
         return latent
 
@@ -189,21 +195,45 @@ class NavaModel(model_base.BaseModel):
         shapes = kwargs.get("latent_shapes") or [kwargs["noise"].shape]
         if len(shapes) > 1:  # a lone latent is never packed
             out["latent_shapes"] = comfy_conds.CONDConstant(shapes)
-        out["nava"] = comfy_conds.CONDConstant({"joint": kwargs.get(JOINT, True), **self._noise_spans(kwargs, shapes)})
+        out["nava"] = comfy_conds.CONDConstant({"joint": kwargs.get(JOINT, True), **self._noise_levels(kwargs, shapes)})
         return out
 
-    def _noise_spans(self, kwargs, shapes) -> dict:
-        """The noise mask as stretches of time with one noise level each, in the model's own terms."""
+    def _noise_levels(self, kwargs, shapes) -> dict:
+        """The noise mask in the model's own terms (see `transformer.NoiseLevels`)."""
         mask = kwargs.get("denoise_mask")
         if mask is None:
             return {}
-        spans = {}
-        for latent_mask, shape in zip(utils.unpack_latents(mask, shapes), shapes, strict=True):
-            audio = shape[1] == AUDIO_CHANNELS != self.nava_config.vid_in_dim
-            time = len(shape) - 2 if audio else 2
-            levels = latent_mask.expand(shape).float().mean([d for d in range(len(shape)) if d != time]).tolist()
-            spans["audio_spans" if audio else "video_spans"] = run_lengths([round(v, 4) for v in levels])
-        return spans
+        found = {}
+        for part, shape in zip(utils.unpack_latents(mask, shapes), shapes, strict=True):
+            part = part.expand(shape).float().mean(1)
+            if is_audio(shape, self.nava_config):
+                time = part.reshape(part.shape[0], shape[-2], -1) if len(shape) == 4 else part.squeeze(1)
+                found["audio_levels"] = [round(v, 4) for v in time.mean((0, 2)).tolist()]
+                continue
+            frames = part.mean((2, 3))
+            uniform = torch.equal(part, frames[..., None, None].expand_as(part)) and bool((frames == frames[:1]).all())
+            found["video_levels"] = frames[0].tolist() if uniform else part
+        return found
+
+    def map_context_window_to_modalities(self, primary_indices, latent_shapes, dim):
+        """The sound of a window of frames: the audio steps that those frames last."""
+        windows = [primary_indices]
+        for shape in latent_shapes[1:]:
+            pace = shape[dim] / latent_shapes[0][dim]
+            spans = [range(round(i * pace), max(round(i * pace) + 1, round((i + 1) * pace))) for i in primary_indices]
+            windows.append(list(dict.fromkeys(min(step, shape[dim] - 1) for span in spans for step in span)))
+        return windows
+
+    def resize_cond_for_context_window(self, cond_key, cond_value, window, x_in, device, retain_index_list=[]):
+        if cond_key != "nava":
+            return None
+        payload = dict(cond_value.cond)
+        if "video_levels" in payload:
+            levels, frames = payload["video_levels"], window_indices(window)
+            payload["video_levels"] = levels[:, frames] if torch.is_tensor(levels) else [levels[i] for i in frames]
+        if "audio_levels" in payload and window.modality_windows:
+            payload["audio_levels"] = [payload["audio_levels"][i] for i in window_indices(window.modality_windows[1])]
+        return cond_value._copy_with(payload)
 
     def memory_required(self, input_shape, cond_shapes={}):
         """Bytes of activations of one pass over latents of this (possibly packed) shape."""
@@ -213,17 +243,6 @@ class NavaModel(model_base.BaseModel):
         else:  # a packed latent does not say how its numbers divide, but almost all of them are picture
             tokens = math.prod(input_shape[1:]) / (c.vid_in_dim * math.prod(c.patch_size))
         return c.activation_values(tokens, input_shape[0]) * model_management.dtype_size(self.get_dtype_inference())
-
-
-def run_lengths(levels: list[float]) -> tuple[tuple[int, float], ...]:
-    """[0, 1, 1] -> ((1, 0), (2, 1))."""
-    runs: list[list] = []
-    for level in levels:
-        if runs and runs[-1][1] == level:
-            runs[-1][0] += 1
-        else:
-            runs.append([1, level])
-    return tuple((length, level) for length, level in runs)
 
 
 def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None,
@@ -271,10 +290,12 @@ def build_patcher(
     dtype: torch.dtype | None = None,
     fast_fp8: bool = False,
     operations=None,
+    disable_dynamic: bool = False,
 ) -> model_patcher.ModelPatcher:
     """A patcher around a NavaModel with these (unprefixed) weights.
 
-    dtype None lets the host choose; operations None means the host's layer classes.
+    dtype None lets the host choose; operations None means the host's layer classes; disable_dynamic asks for a patcher
+    without dynamic VRAM, as the host needs for some patches.
     """
     model_config = NavaModelConfig(config)
     model_config.quant_config = utils.detect_layer_quantization(weights, "")
@@ -293,7 +314,8 @@ def build_patcher(
     if fast_fp8:
         model_config.optimizations["fp8"] = True
     model = model_config.get_model(weights)
-    patcher = model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload)
+    patcher_class = model_patcher.ModelPatcher if disable_dynamic else model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=device, offload_device=offload)
     if not model_management.is_device_cpu(offload):
         model.to(offload)
     # Weights that are as they shall be stay in the file's mapping instead of being copied.

@@ -52,11 +52,12 @@ def joined_audio(audio_1, audio_2, frames_1, frames_2, overlap, fps):
     rate = next((int(a["sample_rate"]) for a in (audio_1, audio_2) if a is not None), None)
     if rate is None:
         return None
+    device = next(a["waveform"].device for a in (audio_1, audio_2) if a is not None)
     waveforms = []
     for audio, frames in ((audio_1, frames_1), (audio_2, frames_2)):
         samples = round(frames * rate / fps)
         if audio is None:
-            waveforms.append(torch.zeros(1, 1, samples))
+            waveforms.append(torch.zeros(1, 1, samples, device=device))
             continue
         waveform = torchaudio.functional.resample(audio["waveform"][:1], int(audio["sample_rate"]), rate)
         waveforms.append(fit_length(waveform, samples))

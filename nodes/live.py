@@ -37,13 +37,14 @@ class LiveView:
         return wrapped
 
     def show(self, step: int, x0, total: int) -> None:
+        parts = x0.unbind() if x0.is_nested else comfy.utils.unpack_latents(x0, self.latent_shapes)
+        # Bringing the little that is shown to the CPU waits for the step itself: the clock starts after that.
+        video = next((p[:1].float().cpu() for p in parts if self.is_picture(p)), None)
+        audio = next((p[:1].float().cpu() for p in parts if not self.is_picture(p)), None)
         start = time.perf_counter()
         elapsed = start - self.started
         if self.shown_at is not None and self.spent > SHARE * elapsed and step + 1 < total:
             return
-        parts = x0.unbind() if x0.is_nested else comfy.utils.unpack_latents(x0, self.latent_shapes)
-        video = next((p for p in parts if p.ndim == 5 and p.shape[1] == self.model.nava_config.vid_in_dim), None)
-        audio = next((p for p in parts if p is not video), None)
         pace = elapsed / (step + 1)
         self.server.send_sync(
             "nava.live",
@@ -55,13 +56,16 @@ class LiveView:
                 "seconds_per_step": round(pace, 2),
                 "seconds_left": round(pace * (total - step - 1), 1),
                 "passes": self.passes,
-                "frames": [] if video is None else self.frames(video[:1]),
-                "sound": None if audio is None else spectrogram(audio[:1]),
+                "frames": [] if video is None else self.frames(video),
+                "sound": None if audio is None else spectrogram(audio),
             },
             self.server.client_id,
         )
         self.shown_at = start
         self.spent += time.perf_counter() - start
+
+    def is_picture(self, latent: torch.Tensor) -> bool:
+        return latent.ndim == 5 and latent.shape[1] == self.model.nava_config.vid_in_dim
 
     def frames(self, video: torch.Tensor) -> list[str]:
         """The clip as small JPEGs, through the host's latent-to-rgb factors."""

@@ -44,8 +44,11 @@ def is_there(node_input: str, kind: str, name: str) -> bool | str:
     return f"{node_input}: {name} is not in models/{kind} (there: {there}). Get it from {SOURCES[kind]}."
 
 
-def load_model(path: str, weight_dtype: str = "default"):
-    """A NAVA checkpoint as a ModelPatcher. Raises CheckpointError; for safetensors, before any weight is read."""
+def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool = False):
+    """A NAVA checkpoint as a ModelPatcher. Raises CheckpointError; for safetensors, before any weight is read.
+
+    disable_dynamic: see `build_patcher`; the host passes it when it loads the model once more for itself.
+    """
     name = Path(path).name
     if path.endswith((".safetensors", ".sft")):
         shapes, metadata = checkpoint.read_header(path)
@@ -63,7 +66,7 @@ def load_model(path: str, weight_dtype: str = "default"):
             raise ValueError(f"NavaModelLoader, weight_dtype: {name} is fp8 already. Choose default.")
         # what is not an fp8 row is bf16 in these files, and computing follows it where the device can
         options = {"dtype": DTYPES[weight_dtype] or compute_dtype(), "operations": RowScaledOps}
-    model = build_patcher(weights, config, **options)
+    model = build_patcher(weights, config, disable_dynamic=disable_dynamic, **options)
     model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
     return model
 

@@ -13,20 +13,25 @@ OVERLAP = 0.25  # of a tile
 SPARE = 0.9  # part of the free memory that a decode may take
 
 
-def tile_for(vae, shape, tiling: str) -> int | None:
-    """Side of the tiles to decode with, None for the whole picture at once."""
-    whole = max(shape[-2:])
-    tiles = [t for t in TILES if t < whole]
+def memory_needed(vae, shape, tile: int | None) -> float:
+    """Bytes that decoding one clip takes, in tiles of `tile` latent values or (None) at once."""
+    sides = shape[-2:] if tile is None else (min(tile, side) for side in shape[-2:])
+    return vae.memory_used_decode((1, *shape[1:-2], *sides), vae.vae_dtype)
+
+
+def tiles_for(vae, shape, tiling: str) -> list[int | None]:
+    """Sides of tiles to try, the largest that should fit first; None is the whole picture at once."""
+    tiles = [t for t in TILES if t < max(shape[-2:])]
     if tiling == "off" or not tiles:
-        return None
+        return [None]
     if tiling == "on":
-        return next((t for t in tiles if t <= 32), tiles[-1])
+        return [t for t in tiles if t <= 32] or tiles[-1:]
+    # other models make room first, as they would for the host's own decoding
+    comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory_needed(vae, shape, None))
     free = comfy.model_management.get_free_memory(vae.device) * SPARE
-    for tile in (None, *tiles):
-        size = shape if tile is None else (*shape[:-2], min(tile, shape[-2]), min(tile, shape[-1]))
-        if vae.memory_used_decode((1, *size[1:]), vae.vae_dtype) < free:
-            return tile
-    return tiles[-1]
+    choices = [None, *tiles]
+    fitting = [t for t in choices if memory_needed(vae, shape, t) < free]
+    return fitting or tiles[-1:]
 
 
 def decode_picture(latent: torch.Tensor, vae, tiling: str = "auto") -> torch.Tensor:
@@ -41,15 +46,28 @@ def decode_picture(latent: torch.Tensor, vae, tiling: str = "auto") -> torch.Ten
         )
     if not isinstance(vae.first_stage_model, WanVAE):  # a small approximate VAE: the host's way is cheap enough
         return vae.decode(latent).flatten(0, 1)
-    tile = tile_for(vae, latent.shape, tiling)
+    choices = tiles_for(vae, latent.shape, tiling)
+    for i, tile in enumerate(choices):
+        try:
+            return decode_in_tiles(latent, vae, tile)
+        except Exception as error:
+            comfy.model_management.raise_non_oom(error)
+            if i + 1 == len(choices):
+                raise
+            logging.warning("NavaDecode: out of memory, trying again with smaller tiles")
+        comfy.model_management.soft_empty_cache()
+
+
+def decode_in_tiles(latent: torch.Tensor, vae, tile: int | None) -> torch.Tensor:
+    """Frames of a latent, decoded in tiles of `tile` latent values, or (None) at once."""
     rows, columns = latent.shape[-2:]
+    needed = memory_needed(vae, latent.shape, tile)
     if tile is None:
         tiles, tile, overlap = 1, max(rows, columns), 0
     else:
         overlap = round(tile * OVERLAP)
         tiles = math.prod(len(range(0, n - overlap, tile - overlap)) if n > tile else 1 for n in (rows, columns))
         logging.info("NavaDecode: %d tiles of %d pixels", tiles, tile * 16)
-    needed = vae.memory_used_decode((1, *latent.shape[1:-2], min(tile, rows), min(tile, columns)), vae.vae_dtype)
     comfy.model_management.load_models_gpu([vae.patcher], memory_required=needed)
     progress = comfy.utils.ProgressBar(latent.shape[0] * tiles * latent.shape[2])
     with comfy.model_management.cuda_device_context(vae.device):

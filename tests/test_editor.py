@@ -285,6 +285,18 @@ def test_dropped_file_runs_with_live_view_and_player(page, server):
     shot(page, "next_shot")
 
 
+def test_warnings_reach_the_artist(page):
+    """What a node says about its input is shown, not only logged."""
+    open_workflow(page, "nava_sound_effects")
+    use_tiny(page, steps=1)
+    page.evaluate(
+        """() => { const w = window.app.graph.nodes.find((n) => n.type === 'NavaTextEncode').widgets.find((w) => w.name === 'prompt');
+            w.value = "rain ".repeat(1500); w.callback?.(w.value); window.app.queuePrompt(0) }"""
+    )
+    page.wait_for_selector("text=the model reads the first 512", timeout=30_000)
+    shot(page, "warning")
+
+
 def test_saving_and_loading_keeps_every_value(page):
     open_workflow(page, "nava_text_to_av")
     use_tiny(page)

@@ -301,3 +301,29 @@ def test_attention_node(nava, files, caplog):
     for _ in range(2):
         assert override(lambda *a, **k: "host", q, q, q, 1) == "host"
     assert caplog.text.count("not using sage here") == 1
+
+
+def test_dynamic_patches_act_on_real_numbers(nava, files):
+    """Where VRAM is managed dynamically, the host patches fp8 rows through `weight_lowvram_function`."""
+    layer = (
+        nava("load")
+        .load_model(str(files / "released_fp8.safetensors"), "default")
+        .model.diffusion_model.single_blocks[0]
+        .ffn[0]
+    )
+    weight = layer.convert_weight(layer.weight)
+    delta = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * weight.abs().mean() * 0.2
+    layer.weight_lowvram_function = lambda w: w + delta
+    rows = layer.weight_lowvram_function(layer.weight.float())
+    patched = rows * layer.weight_scale.float()[:, None]
+    error = ((patched - weight - delta).norm() / delta.norm()).item()
+    print(f"a dynamic patch of fp8 rows is off by {error:.4f} of itself")
+    assert error < 0.2
+
+
+@pytest.mark.parametrize("name", ["scaled_fp8", "comfy_fp8", "nvfp4"])
+def test_host_formats_are_refused_outside_the_host(files, tmp_path, name):
+    for action in (nava_core.load_transformer, lambda path: convert(path, tmp_path / "out.safetensors", "bf16")):
+        with pytest.raises(CheckpointError, match="ComfyUI's quantised formats"):
+            action(files / f"{name}.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -243,3 +243,125 @@ def test_latent_batches(nava, model, golden, golden_metadata):
     }
     for a, b in zip(single, run(nava, model, doubled), strict=True):
         torch.testing.assert_close(a.repeat(2, *[1] * (a.ndim - 1)), b, atol=1e-5, rtol=1e-5)
+
+
+def masked_latent(mask_video, batch=1, frames=3):
+    """A latent of the golden model's channels with a noise mask on the picture."""
+    generator = torch.Generator().manual_seed(6)
+    video, audio = torch.randn(batch, 6, frames, 4, 6, generator=generator), torch.zeros(batch, 8, 7, 1)
+    return nested([video, audio]), nested([mask_video, torch.ones(batch, 1, 7, 1)])
+
+
+def levels_seen(model, latent, mask):
+    """What the transformer is told about noise, and the result of two steps."""
+    import comfy.sample
+
+    network, seen = model.model.diffusion_model, []
+    original = network.velocity
+    network.velocity = lambda *a, **k: (seen.append(k.get("video_levels")), original(*a, **k))[1]
+    try:
+        text = torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(3))
+        noise = comfy.sample.prepare_noise(latent, 5)
+        out = comfy.sample.sample(
+            model,
+            noise,
+            2,
+            1.0,
+            "euler",
+            "simple",
+            [[text, {}]],
+            [[text, {}]],
+            latent,
+            noise_mask=mask,
+            disable_pbar=True,
+        )
+    finally:
+        del network.velocity
+    return seen[0], out.unbind()
+
+
+def test_masks_within_a_frame(model):
+    """Half of every frame is kept: its tokens are told so, and it comes out as it went in."""
+    mask = torch.ones(1, 1, 3, 4, 6)
+    mask[..., :2] = 0
+    latent, nested_mask = masked_latent(mask)
+    levels, (video, _) = levels_seen(model, latent, nested_mask)
+    assert torch.equal(levels, mask[:, 0])
+    torch.testing.assert_close(video[..., :2], latent.tensors[0][..., :2], atol=1e-5, rtol=1e-5)
+    assert torch.isfinite(video).all()
+
+
+def test_masks_that_differ_in_a_batch(model):
+    """Only the first clip begins with a picture: each clip gets what it would get alone."""
+    mask = torch.ones(2, 1, 3, 4, 6)
+    mask[0, :, 0] = 0
+    latent, nested_mask = masked_latent(mask, batch=2)
+    levels, _ = levels_seen(model, latent, nested_mask)
+    assert torch.equal(levels, mask[:, 0])
+    g = torch.Generator().manual_seed(7)
+    network, t = model.model.diffusion_model, torch.tensor([637.0, 637.0])
+    video, audio = torch.randn(2, 6, 3, 4, 6, generator=g), torch.randn(2, 7, 8, generator=g)
+    context = network.embed_context(torch.randn(1, 9, 24, generator=g)).expand(2, -1, -1)
+    both = network.velocity(video, audio, t, context, video_levels=mask[:, 0])
+    first = network.velocity(video[:1], audio[:1], t[:1], context[:1], video_levels=[0.0, 1.0, 1.0])
+    second = network.velocity(video[1:], audio[1:], t[:1], context[:1])
+    for stream in (0, 1):
+        torch.testing.assert_close(both[stream], torch.cat([first[stream], second[stream]]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("first_frame", [False, True])
+@pytest.mark.parametrize("sound", [False, True])
+def test_context_windows(wide_model, first_frame, sound):
+    """The stock context window node slices picture, sound and noise levels together."""
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    windowed = ContextWindowsManualNode.execute(wide_model, 5, 2, "standard_static", 1, False, "pyramid", 2, False)[0]
+    video, audio = torch.randn(1, 48, 9, 4, 6), torch.zeros(1, 8, 35, 16)
+    latent = nested([video, audio]) if sound else video
+    mask = None
+    if first_frame:
+        mask = torch.ones(1, 1, 9, 4, 6)
+        mask[:, :, :1] = 0
+        mask = nested([mask, torch.ones(1, 1, 35, 16)]) if sound else mask
+    import comfy.sample
+
+    text = torch.randn(1, 9, 64)
+    out = comfy.sample.sample(
+        windowed, comfy.sample.prepare_noise(latent, 1), 2, 1.0, "euler", "simple", [[text, {}]], [[text, {}]], latent,
+        noise_mask=mask, disable_pbar=True,
+    )  # fmt: skip
+    for given, found in zip([video, audio][: 1 + sound], out.unbind() if sound else [out], strict=True):
+        assert found.shape == given.shape and torch.isfinite(found).all()
+
+
+def test_contrast_with_nothing_is_left_out(nava, model):
+    """A negative prompt that acts only at the beginning leaves the plain prompt afterwards, not an explosion."""
+    import comfy.samplers
+    import node_helpers
+
+    text = torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(3))
+    early = node_helpers.conditioning_set_values([[-text, {}]], {"start_percent": 0.0, "end_percent": 0.3})
+    latent = nested([torch.zeros(1, 6, 3, 4, 6), torch.zeros(1, 8, 7, 1)])
+    sigmas = nava("sample").NavaScheduler.execute(model, 6, 5.0, 1.0)[0]
+    spread = []
+    for negative in ([[-text, {}]], early):
+        guider = nava("guide").NavaGuider.execute(model, [[text, {}]], negative, 3.0, 0.0, 2.0, 0.0, 0.0)[0]
+        import comfy.sample
+
+        out = guider.sample(
+            comfy.sample.prepare_noise(latent, 1),
+            latent,
+            comfy.samplers.KSAMPLER(nava("sample").unipc),
+            sigmas,
+            disable_pbar=True,
+        )
+        spread.append(out.tensors[0].std().item())
+    print(f"spread with the negative throughout {spread[0]:.2f}, at the beginning only {spread[1]:.2f}")
+    assert spread[1] < 2 * spread[0]
+
+
+def test_model_loads_again_without_dynamic_vram(nava, model):
+    """How the host clones a model for compiling, hooks and more GPUs."""
+    function, arguments = model.cached_patcher_init
+    again = function(*arguments, disable_dynamic=True)
+    assert type(again).__name__ == "ModelPatcher" and not again.is_dynamic()

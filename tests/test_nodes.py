@@ -219,10 +219,31 @@ def test_tiles_follow_the_free_memory(nava, files, monkeypatch):
     for share in (2.0, 0.5, 0.2, 0.05, 0.001):
         free = vae.memory_used_decode(shape, vae.vae_dtype) * share
         monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_, free=free: free)
-        chosen.append(picture.tile_for(vae, shape, "auto"))
+        chosen.append(picture.tiles_for(vae, shape, "auto")[0])
     print("tiles by free memory:", chosen)
     assert chosen[0] is None and chosen[-1] == 16
     assert all(a is None or a >= b for a, b in itertools.pairwise(chosen))
+
+
+def test_decoding_goes_on_with_smaller_tiles_when_memory_runs_out(nava, files, monkeypatch):
+    picture, vae, tried = nava("picture"), files["video_vae"], []
+    original = picture.decode_in_tiles
+
+    def scarce(latent, vae, tile):
+        tried.append(tile)
+        if tile is None or tile > 16:
+            raise torch.OutOfMemoryError("scarce")
+        return original(latent, vae, tile)
+
+    monkeypatch.setattr(picture, "decode_in_tiles", scarce)
+    assert picture.decode_picture(torch.randn(1, 48, 1, 20, 28), vae).shape == (1, 320, 448, 3)
+    assert tried == [None, 24, 16]
+
+
+def test_batches_decode_to_picture_and_sound_of_one_length(nava, files):
+    out = sample(nava, files, empty(nava, batch=2)[0], *text(nava, files))
+    images, audio, _ = nava("decode").NavaDecode.execute(out, "auto", files["video_vae"], files["audio_vae"]).args
+    assert images.shape[0] == 26 and audio["waveform"].shape == (1, 2, 2 * round(13 / 24 * 48000))
 
 
 def test_long_sound_decodes_in_parts(nava, files, monkeypatch):

@@ -48,6 +48,7 @@ def test_spans_and_positions():
         ("closed <E> only", "without an <S>"),
         ("<S>a<S>b<E><E>", "inside a spoken line"),
         ("<S:>who<E>", "names nobody"),
+        ("<s>hello</s>", "no tag"),
     ],
 )
 def test_problems_are_told(text, words):
@@ -76,6 +77,11 @@ def test_one_voice_on_many_lines():
 def test_unknown_name_names_the_known_ones():
     with pytest.raises(p.PromptError, match=r"<S:Eve>.*Anna, Ben"):
         bound("<S:Eve>a<E>", ["Anna", "Ben"])
+
+
+def test_two_voices_of_one_name_are_refused():
+    with pytest.raises(p.PromptError, match="named Anna"):
+        bound("<S>a<E>", ["Anna", "Anna"])
 
 
 def test_unused_and_lost_are_told():
