@@ -115,8 +115,12 @@ def test_progress_and_previews_arrive_and_models_are_reused(server, workflow):
     prompt = workflow("nava_text_to_av")
     set_inputs(prompt, "RandomNoise", noise_seed=77)
     server.queue(prompt, lambda kind, data: events.append((kind, data)))
-    values = [d["value"] for k, d in events if k == "progress"]
-    assert values == [1, 2, 3, 4]
+    values = {}
+    for kind, data in events:
+        if kind == "progress":
+            values.setdefault(prompt[data["node"]]["class_type"], []).append(data["value"])
+    assert values["SamplerCustomAdvanced"] == [1, 2, 3, 4]
+    assert values["NavaDecode"][-1] == 7, "decoding reports its latent frames"
     assert sum(k == "preview" for k, _ in events) >= 4
     events.clear()
     set_inputs(prompt, "RandomNoise", noise_seed=78)
