@@ -332,6 +332,62 @@ def test_themes_and_zoom(page, theme, zoom):
     page.evaluate("window.app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
 
 
+def test_vue_nodes(page):
+    """The same panels where the editor draws nodes with Vue, and the same command in its text areas."""
+    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        open_workflow(page, "nava_text_to_av")
+        show(page, "NavaTextEncode", 0.8)
+        wait_for_panel(page, "NavaTextEncode", "nava_prompt_check", "1 spoken line")
+        wait_for_panel(page, "NavaEmptyLatent", "nava_size", "145 frames")
+        area = page.locator(f"[data-node-id='{node_id(page, 'NavaTextEncode')}'] textarea").first
+        area.click()
+        page.keyboard.press("Control+A")
+        page.keyboard.type("hello")
+        page.keyboard.press("Control+A")
+        page.keyboard.press("Control+Shift+L")
+        assert area.input_value() == "<S>hello<E>"
+        wait_for_panel(page, "NavaTextEncode", "nava_prompt_check", "hello")
+        page.get_by_role("button", name="960×960").click()
+        page.wait_for_function(
+            "window.app.graph.nodes.find((n) => n.type === 'NavaEmptyLatent').widgets[1].value === 960"
+        )
+        shot(page, "vue_nodes")
+    finally:
+        page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+def test_chinese(page, server, browser):
+    """Names and tooltips in the model's own language."""
+    server.post("/settings", {"Comfy.Locale": "zh", "Comfy.TutorialCompleted": True})
+    try:
+        chinese = browser.new_page(viewport={"width": 1600, "height": 1000})
+        chinese.goto(f"http://{server.address}/")
+        chinese.wait_for_function(
+            "window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 500",
+            timeout=60_000,
+        )
+        open_workflow(chinese, "nava_text_to_av")
+        chinese.wait_for_timeout(500)
+        titles = chinese.evaluate("window.LiteGraph.registered_node_types.NavaGuider.title")
+        show(chinese, "NavaGuider", 0.8)
+        shot(chinese, "chinese")
+        assert titles == "NAVA 引导"
+        chinese.close()
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})
+
+
+def test_thumbnails_are_served(server):
+    import urllib.request
+
+    for name in WORKFLOWS:
+        with urllib.request.urlopen(
+            f"http://{server.address}/api/workflow_templates/ComfyUI-NAVA/{name}.jpg"
+        ) as answer:
+            assert answer.read(2) == b"\xff\xd8"
+
+
 def test_console_is_quiet_about_our_files(page):
     assert ours(page.complaints) == []
 

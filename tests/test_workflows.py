@@ -7,10 +7,11 @@ import time
 import av
 import numpy as np
 import pytest
+import tiny
 from comfy_server import ServerError
 from PIL import Image
-from support import ROOT
-from workflow import nodes_of, set_inputs
+from support import DATA, ROOT
+from workflow import load, nodes_of, set_inputs, to_api
 
 VIDEO = ("nava_text_to_av", "nava_image_to_av", "nava_dialogue_two_voices", "nava_two_shots")
 SILENT = ("nava_silent_video",)
@@ -53,6 +54,14 @@ def test_picture_and_sound(server, workflow, name):
     print(f"{name}: picture {lengths[0]:.3f} s, sound {lengths[1]:.3f} s")
     assert abs(lengths[0] - lengths[1]) < 1 / 24
     assert frames.std() > 1 and np.isfinite(sound).all() and sound.std() > 0
+
+
+def test_older_workflow_runs(server, object_info):
+    """A file from before inputs were added still makes its clip."""
+    prompt = to_api(load(DATA / "workflow_0_1.json"), object_info)
+    tiny.shrink(prompt)
+    frames, sound, _ = opened(only(server.outputs(server.queue(prompt), ".mp4")))
+    assert len(frames) == 25 and sound is not None
 
 
 @pytest.mark.parametrize("name", SILENT)

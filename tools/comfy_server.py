@@ -27,6 +27,13 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+def has_accelerator() -> bool:
+    """Whether torch can compute on something faster than the CPU."""
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
 class Server:
     """`with Server(host, base) as server:` runs ComfyUI on a free loopback port until the block ends."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import environment
 import tiny
-from comfy_server import Server, ServerError
+from comfy_server import Server, ServerError, has_accelerator
 from workflow import WorkflowError, load, to_api
 
 
@@ -75,7 +75,7 @@ def main() -> int:
     tiny.make_inputs(base / "input")
     environment.say("Starting ComfyUI …")
     try:
-        with Server(host, base, cpu=not options.models) as server:
+        with Server(host, base, cpu=not (options.models and has_accelerator())) as server:
             document = load(path)
             prompt = to_api(document, server.get("/object_info"))
             if not options.models:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import environment
 import tiny
-from comfy_server import Server, ServerError
+from comfy_server import Server, ServerError, has_accelerator
 
 
 def main() -> int:
@@ -16,8 +16,6 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--models", type=Path)
     options = parser.parse_args()
-    import torch
-
     host = Path(os.environ["NAVA_HOST"])
     own_host = "COMFYUI_PATH" in os.environ or host == environment.ROOT.parent.parent
     base = environment.base_folder(
@@ -29,9 +27,8 @@ def main() -> int:
         if probe.connect_ex(("127.0.0.1", options.port)) == 0:
             print(f"Port {options.port} is in use: choose another with --port", file=sys.stderr)
             return 1
-    cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     try:
-        with Server(host, base, cpu=cpu, port=options.port) as server:
+        with Server(host, base, cpu=not has_accelerator(), port=options.port) as server:
             print(f"ComfyUI with NAVA: http://{server.address}   (Ctrl-C ends it; its log: {server.log})", flush=True)
             server.wait()
     except ServerError as error:
