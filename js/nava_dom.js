@@ -30,6 +30,10 @@ const STYLE = `
 .nava-line { border-left: 3px solid; padding-left: 5px; margin: 2px 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .nava-bad { color: #e2604a; } .nava-quiet { opacity: 0.75; }
 .nava-panel canvas, .nava-panel video, .nava-panel img { display: block; width: 100%; border-radius: 4px; background: #000; }
+.nava-behind { position: absolute; box-sizing: border-box; overflow: hidden; pointer-events: none; color: transparent;
+  border-style: solid; border-color: transparent; white-space: pre-wrap; overflow-wrap: break-word;
+  background: var(--comfy-input-bg, #222); }
+textarea.nava-clear { position: relative; background: transparent !important; }
 .nava-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin: 3px 0; }
 `;
 document.head.append(element("style", {}, STYLE));

@@ -46,8 +46,54 @@ function pieces(text) {
   return found;
 }
 
+/** Mark spoken words behind the text area's own text; the text itself stays an ordinary text area's. */
+function paintBehind(node, lines) {
+  const area = widgetOf(node, "prompt")?.element;
+  if (area?.tagName !== "TEXTAREA" || !area.parentElement) return; // Vue nodes draw a text area of their own
+  let behind = area.navaBehind;
+  if (!behind?.isConnected) {
+    behind = area.navaBehind = element("div", { "aria-hidden": "true", class: "nava-behind" });
+    area.before(behind);
+    area.addEventListener("scroll", () => (behind.scrollTop = area.scrollTop));
+    new ResizeObserver(() => fit(area, behind)).observe(area);
+  }
+  const text = area.value;
+  const parts = [];
+  let [end, line, open] = [0, -1, false];
+  const add = (upTo) => {
+    if (upTo <= end) return;
+    const color = open ? voiceColor(lines[line]?.voice) : "transparent";
+    parts.push(element("span", { style: { backgroundColor: open ? `color-mix(in srgb, ${color} 35%, transparent)` : color } }, text.slice(end, upTo)));
+    end = upTo;
+  };
+  for (const tag of text.matchAll(TAG)) {
+    add(tag[0] === "<E>" ? tag.index + tag[0].length : tag.index);
+    open = tag[0] !== "<E>";
+    if (open) line += 1;
+  }
+  add(text.length);
+  behind.replaceChildren(...parts);
+  fit(area, behind);
+}
+
+function fit(area, behind) {
+  const style = getComputedStyle(area);
+  for (const name of ["font", "letterSpacing", "lineHeight", "padding", "borderWidth", "textAlign", "wordSpacing", "tabSize"]) {
+    behind.style[name] = style[name];
+  }
+  Object.assign(behind.style, {
+    left: `${area.offsetLeft}px`,
+    top: `${area.offsetTop}px`,
+    width: `${area.clientWidth}px`,
+    height: `${area.clientHeight}px`,
+  });
+  behind.scrollTop = area.scrollTop;
+  area.classList.add("nava-clear");
+}
+
 function draw(node, panel, given, report, voices) {
   const parts = [];
+  if (given?.prompt !== undefined && report) paintBehind(node, report.lines);
   if (given === null) {
     parts.push(element("div", { class: "nava-quiet" }, "The prompt comes from another node."));
   } else if (report) {
@@ -84,16 +130,21 @@ function draw(node, panel, given, report, voices) {
 function attach(node) {
   const { panel } = addPanel(node, "nava_prompt_check", 110);
   panel.setAttribute("aria-live", "polite");
-  let latest = 0;
+  let [latest, lines] = [0, []];
   const check = async () => {
     const given = promptOf(node);
     const voices = connectedVoices(node);
     const turn = ++latest;
     const report = given && (await ask("/nava/prompt", { ...given, voices: voices.map((v) => v.name) }));
-    if (turn === latest) draw(node, panel, given, report, voices);
+    if (turn !== latest) return;
+    lines = report?.lines ?? [];
+    draw(node, panel, given, report, voices);
   };
   const soon = settled(check);
-  onChange(node, ["prompt"], soon);
+  onChange(node, ["prompt"], () => {
+    paintBehind(node, lines); // the marks move with the words at once, the checks follow
+    soon();
+  });
   after(node, "onConnectionsChange", soon);
   after(node, "onConfigure", soon);
   node.navaCheck = soon;

@@ -167,6 +167,14 @@ def test_prompt_panel_checks_while_typing(page):
     wait_for_panel(page, "NavaTextEncode", "nava_prompt_check", "never closed")
     page.keyboard.type("<E> and <S:Eve>now<E>.")
     wait_for_panel(page, "NavaTextEncode", "nava_prompt_check", "<S:Eve> names a voice that is not connected")
+    marked = area.evaluate(
+        """(a) => { const spans = [...a.parentElement.querySelectorAll('.nava-behind span')];
+            const boxes = [a, a.navaBehind].map((e) => { const r = e.getBoundingClientRect(); return [r.left, r.top] });
+            return [spans.map((s) => s.textContent).join(''), spans.filter((s) => s.style.backgroundColor !== 'transparent').map((s) => s.textContent), boxes] }"""
+    )
+    assert marked[0] == area.evaluate("(a) => a.value")
+    assert marked[1] == ["<S>Come here<E>", "<S:Eve>now<E>"], "spoken words are marked in the text itself"
+    assert marked[2][0] == pytest.approx(marked[2][1], abs=1.5)
     shot(page, "prompt_problems")
 
 
