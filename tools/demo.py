@@ -1,7 +1,6 @@
 """Queue a workflow on a real server and say what came out. Runs in the pack's virtual environment."""
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -59,23 +58,20 @@ def main() -> int:
     parser.add_argument("workflow")
     parser.add_argument("--models", type=Path)
     options = parser.parse_args()
-    host = Path(os.environ["NAVA_HOST"])
     path = environment.ROOT / "workflows" / f"{options.workflow}.json"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json")))
         print(f"There is no workflow {options.workflow}; choose one of: {known}", file=sys.stderr)
         return 1
-    around = environment.ROOT.parent.parent
-    own_host = "COMFYUI_PATH" in os.environ or host == around
-    env = environment.Environment(Path(sys.executable), host, own_host)
+    env = environment.running()
     base = environment.base_folder(env, "demo", options.models)
     if not options.models:
         environment.say("Making the tiny model set …")
-        tiny.make(host, base / "models")
+        tiny.make(env.host, base / "models")
     tiny.make_inputs(base / "input")
     environment.say("Starting ComfyUI …")
     try:
-        with Server(host, base, cpu=not (options.models and has_accelerator())) as server:
+        with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
             document = load(path)
             prompt = to_api(document, server.get("/object_info"))
             if not options.models:

@@ -57,6 +57,12 @@ def prepare() -> Environment:
     return Environment(python, host, own)
 
 
+def running() -> Environment:
+    """The environment that `run.py` started this process in."""
+    host = Path(os.environ["NAVA_HOST"])
+    return Environment(Path(sys.executable), host, "COMFYUI_PATH" in os.environ or host == ROOT.parent.parent)
+
+
 def make_venv() -> Path:
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():

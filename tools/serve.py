@@ -1,7 +1,6 @@
 """ComfyUI with the pack, for a browser. Runs in the pack's virtual environment."""
 
 import argparse
-import os
 import socket
 import sys
 from pathlib import Path
@@ -16,19 +15,16 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--models", type=Path)
     options = parser.parse_args()
-    host = Path(os.environ["NAVA_HOST"])
-    own_host = "COMFYUI_PATH" in os.environ or host == environment.ROOT.parent.parent
-    base = environment.base_folder(
-        environment.Environment(Path(sys.executable), host, own_host), "base", options.models
-    )
-    tiny.make(host, base / "models")
+    env = environment.running()
+    base = environment.base_folder(env, "base", options.models)
+    tiny.make(env.host, base / "models")
     tiny.make_inputs(base / "input")
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", options.port)) == 0:
             print(f"Port {options.port} is in use: choose another with --port", file=sys.stderr)
             return 1
     try:
-        with Server(host, base, cpu=not has_accelerator(), port=options.port) as server:
+        with Server(env.host, base, cpu=not has_accelerator(), port=options.port) as server:
             print(f"ComfyUI with NAVA: http://{server.address}   (Ctrl-C ends it; its log: {server.log})", flush=True)
             server.wait()
     except ServerError as error:
