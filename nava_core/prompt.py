@@ -113,6 +113,11 @@ def tokenize(prompt: Prompt, encode: Callable[[str], list[int]], piece_count: in
     return Tokens(kept, [s if s < limit - 1 else None for s in starts], len(ids) + 1)
 
 
+def tokenize_with(spiece, prompt: Prompt) -> Tokens:
+    """Tokens of a prompt under a SentencePiece processor."""
+    return tokenize(prompt, lambda text: spiece.encode(text, add_bos=False, add_eos=False), spiece.get_piece_size())
+
+
 @dataclass(frozen=True)
 class Binding:
     """Which voice speaks at which context row: rows[i] is spoken by voice indices[i], None for no particular voice."""

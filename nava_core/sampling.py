@@ -40,14 +40,14 @@ def sample(
     shapes = [None if n is None else n.shape for n in (noise_video, noise_audio)]
     has_voices = bool(voices) and bool(voice_positions) and any(map(len, voices)) and any(map(len, voice_positions))
     weights = guidance.weights(noise_video is not None, noise_audio is not None, has_voices)
-    plain = model.embed_context(positive)
+    # (context, its text memory): passes with the same context share what is remembered of it
+    plain = (model.embed_context(positive), {})
     contexts = {
-        COND: model.embed_context(positive, voices, voice_positions) if has_voices else plain,
-        UNCOND: model.embed_context(negative),
+        COND: (model.embed_context(positive, voices, voice_positions), {}) if has_voices else plain,
+        UNCOND: (model.embed_context(negative), {}),
         MASKED: plain,
         VOICELESS: plain,
     }
-    memories = {name: {} for name in contexts}
     levels = None if first_frame is None else first_frame_clean(noise_video.shape[2])
 
     def hold_first_frame(packed: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -59,12 +59,12 @@ def sample(
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         video, audio = hold_first_frame(x)
         t = network_timestep(sigma).to(x.device).expand(x.shape[0])
-        outputs = {
-            name: model.velocity(
-                video, audio, t, contexts[name], joint=name != MASKED, video_levels=levels, text_memory=memories[name]
+        outputs = {}
+        for name in (COND, *weights):
+            context, memory = contexts[name]
+            outputs[name] = model.velocity(
+                video, audio, t, context, joint=name != MASKED, video_levels=levels, text_memory=memory
             )
-            for name in (COND, *weights)
-        }
         x0 = pack(video, audio) - sigma.to(x.device) * pack(*guidance.combine(outputs, weights))
         return pack(*hold_first_frame(x0))
 

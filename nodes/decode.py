@@ -4,7 +4,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..nava_core.media import fit_length
-from ..nava_core.sizes import FPS
+from ..nava_core.sizes import FPS, ClipLength
 from .host import AUDIO_CHANNELS
 from .picture import decode_picture
 from .sound import decode_sound
@@ -64,7 +64,7 @@ class NavaDecode(io.ComfyNode):
             else:
                 waveform, rate = decode_sound(sound, audio_vae)
                 if picture is not None:
-                    frames = 4 * (picture.shape[2] - 1) + 1
+                    frames = ClipLength(picture.shape[2]).frames
                     waveform = fit_length(waveform, round(frames * rate / FPS))
                     # the clips of a batch follow each other as frames, so they do as sound
                     waveform = waveform.movedim(0, 1).flatten(1)[None]

@@ -5,7 +5,7 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ..nava_core.checkpoint import SCALE
+from ..nava_core.checkpoint import SCALE, dequantized_rows
 from ..nava_core.convert import FP8_MAX
 
 
@@ -72,8 +72,8 @@ class RowScaledOps(comfy.ops.manual_cast):
         def convert_weight(self, weight: Tensor, inplace=False, **kwargs) -> Tensor:
             if self.weight_scale is None:
                 return weight
-            scale = self.scale.to(weight.device).float()[:, None]
-            return (weight.float() * scale).to(weight.dtype if weight.dtype.itemsize > 1 else torch.float32)
+            dtype = weight.dtype if weight.dtype.itemsize > 1 else torch.float32
+            return dequantized_rows(weight, self.scale.to(weight.device), dtype)
 
         def set_weight(self, weight: Tensor, inplace_update=False, seed=None, return_weight=False, **kwargs):
             if self.weight_scale is None:

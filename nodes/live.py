@@ -20,7 +20,7 @@ class LiveView:
 
     def __init__(self, model, latent_shapes, passes=()):
         self.model, self.latent_shapes, self.passes = model, latent_shapes, list(passes)
-        self.spent, self.started, self.shown_at = 0.0, time.perf_counter(), None
+        self.spent, self.started, self.shown = 0.0, time.perf_counter(), False
         server = getattr(PromptServer, "instance", None)  # there is none when the nodes are used as a library
         watched = server is not None and server.client_id is not None
         self.server = server if watched and args.preview_method != LatentPreviewMethod.NoPreviews else None
@@ -37,15 +37,14 @@ class LiveView:
         return wrapped
 
     def show(self, step: int, x0, total: int) -> None:
+        if self.shown and self.spent > SHARE * (time.perf_counter() - self.started) and step + 1 < total:
+            return
         parts = x0.unbind() if x0.is_nested else comfy.utils.unpack_latents(x0, self.latent_shapes)
         # Bringing the little that is shown to the CPU waits for the step itself: the clock starts after that.
         video = next((p[:1].float().cpu() for p in parts if self.is_picture(p)), None)
         audio = next((p[:1].float().cpu() for p in parts if not self.is_picture(p)), None)
         start = time.perf_counter()
-        elapsed = start - self.started
-        if self.shown_at is not None and self.spent > SHARE * elapsed and step + 1 < total:
-            return
-        pace = elapsed / (step + 1)
+        pace = (start - self.started) / (step + 1)
         self.server.send_sync(
             "nava.live",
             {
@@ -61,7 +60,7 @@ class LiveView:
             },
             self.server.client_id,
         )
-        self.shown_at = start
+        self.shown = True
         self.spent += time.perf_counter() - start
 
     def is_picture(self, latent: torch.Tensor) -> bool:
@@ -73,18 +72,17 @@ class LiveView:
         if form.latent_rgb_factors is None:
             return []
         every = -(-video.shape[2] // MOST_FRAMES)
-        factors = torch.tensor(form.latent_rgb_factors, dtype=torch.float32, device=video.device)
-        bias = torch.tensor(form.latent_rgb_factors_bias, dtype=torch.float32, device=video.device)
-        rgb = video[0, :, ::every].float().movedim(0, -1) @ factors + bias
-        pixels = ((rgb + 1) * 127.5).clamp(0, 255).byte().cpu().numpy()
+        factors, bias = torch.tensor(form.latent_rgb_factors), torch.tensor(form.latent_rgb_factors_bias)
+        rgb = video[0, :, ::every].movedim(0, -1) @ factors + bias
+        pixels = ((rgb + 1) * 127.5).clamp(0, 255).byte().numpy()
         return [encode(Image.fromarray(frame)) for frame in pixels]
 
 
 def spectrogram(audio: torch.Tensor) -> str:
     """A strip of the audio latent: time across, mel bins up, loudness as brightness."""
     strip = audio.squeeze(2) if audio.ndim == 5 else audio
-    strip = strip[0].float().mean(0).T.flip(0)
-    strip = ((strip + 2) * 64).clamp(0, 255).byte().cpu().numpy()
+    strip = strip[0].mean(0).T.flip(0)
+    strip = ((strip + 2) * 64).clamp(0, 255).byte().numpy()
     return encode(Image.fromarray(strip))
 
 

@@ -49,15 +49,15 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
 
     disable_dynamic: see `build_patcher`; the host passes it when it loads the model once more for itself.
     """
-    name = Path(path).name
+    name, weights = Path(path).name, None
     if path.endswith((".safetensors", ".sft")):
         shapes, metadata = checkpoint.read_header(path)
-        config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
-        weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
     else:
         weights, metadata = comfy.utils.load_torch_file(path, safe_load=True), {}
         shapes = {k: tuple(v.shape) for k, v in weights.items()}
-        config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
+    config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
+    if weights is None:
+        weights = comfy.utils.load_torch_file(path)
     weights = checkpoint.without_prefix(weights)
     weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
     options = {"dtype": DTYPES[weight_dtype], "fast_fp8": weight_dtype.endswith("_fast")}

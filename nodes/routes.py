@@ -8,7 +8,7 @@ from aiohttp import web
 from ..nava_core import prompt as prompts
 from ..nava_core.config import NavaConfig
 from ..nava_core.dialogue import compose
-from ..nava_core.sizes import FPS, MAX_SECONDS, PIXELS, STEP, TRAINED_SECONDS, TRAINED_SHAPES, ClipLength, check_side
+from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLength, check_side
 
 MAX_BODY = 64 * 1024
 MAX_NAMES = 64
@@ -29,10 +29,7 @@ def describe_prompt(text: str, voices: list[str]) -> dict:
     prompt = prompts.parse(text)
     tokenizer = _tokenizer()
     if tokenizer is not None:
-        spiece = tokenizer.tokenizer
-        tokens = prompts.tokenize(
-            prompt, lambda t: spiece.encode(t, add_bos=False, add_eos=False), spiece.get_piece_size()
-        )
+        tokens = prompts.tokenize_with(tokenizer.tokenizer, prompt)
     else:
         tokens = prompts.tokenize(prompt, lambda t: [0] * round(len(t) / CHARACTERS_PER_TOKEN), 0)
     problems, warnings, speakers = list(prompt.problems), [], {}
@@ -78,7 +75,6 @@ def describe_size(mode: str, width: int, height: int, seconds: float) -> dict:
         "audio_steps": length.audio_steps,
         "gigabytes": round(NavaConfig().activation_values(tokens) * 2 / 1e9, 1),
         "problems": problems,
-        "shapes": [[long * PIXELS, short * PIXELS] for short, long in TRAINED_SHAPES],
     }
 
 

@@ -24,12 +24,7 @@ def spiece_of(clip, node_input: str):
 
 def tokenize(clip, prompt: prompts.Prompt, node_input: str) -> prompts.Tokens:
     """Tokens of a prompt under this CLIP; the host's tokenizer would neither truncate nor leave parentheses alone."""
-    spiece = spiece_of(clip, node_input)
-
-    def encode(text: str) -> list[int]:
-        return spiece.encode(text, add_bos=False, add_eos=False)
-
-    return prompts.tokenize(prompt, encode, spiece.get_piece_size())
+    return prompts.tokenize_with(spiece_of(clip, node_input), prompt)
 
 
 def encode(clip, tokens: prompts.Tokens, extra: dict):
