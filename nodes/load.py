@@ -1,5 +1,6 @@
 """Loaders: files -> MODEL, CLIP, VAE. Sizes are read off the weights."""
 
+import contextlib
 import functools
 from pathlib import Path
 from unittest import mock
@@ -42,6 +43,15 @@ def is_there(node_input: str, kind: str, name: str) -> bool | str:
         return True
     there = ", ".join(folder_paths.get_filename_list(kind)) or "no file"
     return f"{node_input}: {name} is not in models/{kind} (there: {there}). Get it from {SOURCES[kind]}."
+
+
+@contextlib.contextmanager
+def naming(node_input: str):
+    """Let errors about a file say which input chose it."""
+    try:
+        yield
+    except checkpoint.CheckpointError as error:
+        raise checkpoint.CheckpointError(f"{node_input}: {error}") from error
 
 
 def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool = False):
@@ -112,9 +122,9 @@ class NavaModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
-        return io.NodeOutput(
-            load_model(folder_paths.get_full_path_or_raise("diffusion_models", model_name), weight_dtype)
-        )
+        path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
+        with naming("NavaModelLoader, model_name"):
+            return io.NodeOutput(load_model(path, weight_dtype))
 
 
 UMT5_BLOCK = "encoder.block.{}.layer.0.SelfAttention.q.weight"
@@ -188,7 +198,8 @@ class NavaTextEncoderLoader(io.ComfyNode):
         path = folder_paths.get_full_path_or_raise("text_encoders", clip_name)
         weights, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
         weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
-        model_options = {"umt5xxl_model_config": umt5_sizes(weights, clip_name)}
+        with naming("NavaTextEncoderLoader, clip_name"):
+            model_options = {"umt5xxl_model_config": umt5_sizes(weights, clip_name)}
         if device == "cpu":
             model_options["load_device"] = model_options["offload_device"] = torch.device("cpu")
         clip = comfy.sd.CLIP(
@@ -244,7 +255,8 @@ class NavaVideoVAELoader(io.ComfyNode):
     def execute(cls, vae_name) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("vae", vae_name)
         weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
-        sizes = wan22_sizes(weights, vae_name)
+        with naming("NavaVideoVAELoader, vae_name"):
+            sizes = wan22_sizes(weights, vae_name)
         stock = comfy.ldm.wan.vae2_2.WanVAE
         # The host's VAE class has the released widths written in; let it build the file's instead.
         sized = functools.wraps(stock)(lambda **released: stock(**{**released, **sizes}))

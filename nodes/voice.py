@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..nava_core.voice import AudioError, Voice, doubts, load_voice_encoder
-from .load import is_there
+from .load import is_there, naming
 
 NavaVoiceType = io.Custom("NAVA_VOICE")
 NavaVoiceEncoderType = io.Custom("NAVA_VOICE_ENCODER")
@@ -38,7 +38,9 @@ class NavaVoiceEncoderLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder_name) -> io.NodeOutput:
-        encoder = load_voice_encoder(folder_paths.get_full_path_or_raise("audio_encoders", encoder_name))
+        path = folder_paths.get_full_path_or_raise("audio_encoders", encoder_name)
+        with naming("NavaVoiceEncoderLoader, encoder_name"):
+            encoder = load_voice_encoder(path)
         patcher = comfy.model_patcher.ModelPatcher(
             encoder,
             load_device=comfy.model_management.text_encoder_device(),

@@ -214,7 +214,18 @@ def test_foreign_files_in_the_loaders(server, workflow, base):
     (models / "diffusion_models" / "wrong.safetensors").hardlink_to(next((models / "text_encoders").iterdir()))
     prompt = workflow("nava_text_to_av")
     set_inputs(prompt, "NavaModelLoader", model_name="wrong.safetensors")
-    refused(server, prompt, ["wrong.safetensors", "a T5 text encoder"])
+    refused(server, prompt, ["NavaModelLoader, model_name", "wrong.safetensors", "a T5 text encoder"])
+    for kind, name, folder in (
+        ("NavaTextEncoderLoader", "clip_name", "text_encoders"),
+        ("NavaVideoVAELoader", "vae_name", "vae"),
+        ("NavaVoiceEncoderLoader", "encoder_name", "audio_encoders"),
+    ):
+        (models / folder / "wrong.safetensors").hardlink_to(
+            models / "diffusion_models" / tiny.FILES["diffusion_models"]
+        )
+        prompt = workflow("nava_dialogue_two_voices")
+        set_inputs(prompt, kind, **{name: "wrong.safetensors"})
+        refused(server, prompt, [f"{kind}, {name}", "wrong.safetensors"])
 
 
 @pytest.mark.parametrize("name", [*VIDEO, *SILENT, *SOUND])
