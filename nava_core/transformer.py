@@ -106,13 +106,14 @@ class NavaTransformer(nn.Module):
         rows = self.text_embedding(F.pad(context, (0, 0, 0, length - context.shape[1])))
         if voices is None or voice_positions is None:
             return rows
-        rows = rows.clone()
+        replaced = []  # not written in place: training differentiates through this
         for row, batch_voices, positions in zip(rows, voices, voice_positions, strict=True):
             count = min(len(batch_voices), len(positions))
             if count:
                 index = torch.tensor(list(positions[:count]), device=row.device)
-                row[index] = self.speaker_embedding(batch_voices[:count].to(row))
-        return rows
+                row = row.index_put((index,), self.speaker_embedding(batch_voices[:count].to(row)))
+            replaced.append(row)
+        return torch.stack(replaced)
 
     def velocity(
         self,
@@ -130,11 +131,13 @@ class NavaTransformer(nn.Module):
 
         video_levels, audio_levels: how noisy things are (see NoiseLevels); None means fully. options: keyword
         arguments for the attention function. text_memory: a dict that keeps the context's keys and values; give the
-        same one to every pass of one sampling run with the same context, and drop it at the end.
+        same one to every pass of one sampling run with the same context, and drop it at the end. Unused under gradients.
         """
         size = None if video is None else video.shape[-2:]
         x, grid = self._tokens(video, audio)
         factors, layout = self._layout(grid, x, video_levels, audio_levels)
+        if torch.is_grad_enabled():  # keys and values of one step's graph are of no use to the next
+            text_memory = None
         layout = replace(layout, joint=joint, options=options or {}, text_memory=text_memory)
         t = timestep[:, None] * torch.tensor(factors, dtype=timestep.dtype, device=timestep.device)
         e = self.time_embedding(timestep_sinusoid(t, self.config.freq_dim).to(x.dtype))

@@ -114,3 +114,26 @@ def test_audio_tokens_are_channel_major():
     assert tokens.shape == (1, 3, 128)
     assert tokens[0, 1, 5 * 16 + 2] == latent[0, 5, 1, 2]
     assert torch.equal(nava_core.tokens_to_audio(tokens), latent)
+
+
+def test_training_step_after_step(golden, golden_metadata):
+    """Gradients reach every weight that voices, text, picture and sound pass, with one text memory given to every step."""
+    with torch.inference_mode(False), torch.enable_grad():
+        model = nava_core.load_transformer(DATA / "nava_tiny.safetensors").requires_grad_(True)
+        g = golden("transformer")
+        video, audio, context = (g[k][None].clone() for k in ("video", "audio", "context"))
+        positions, memory = [golden_metadata("transformer")["spk_pos"]], {}
+        losses = []
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        for _ in range(3):
+            embedded = model.embed_context(context, [g["spk_embed_second_zero"].clone()], positions)
+            outputs = model.velocity(video, audio, torch.tensor([500.0]), embedded, text_memory=memory)
+            loss = sum(out.square().mean() for out in outputs)
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            missing = [k for k, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+            assert not missing
+            optimizer.step()
+        assert losses[0] > losses[1] > losses[2]
+        assert not memory
