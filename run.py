@@ -5,6 +5,7 @@ Standard library only. Everything it makes lies in .venv and .cache beside this 
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ import environment
 
 
 def in_environment(env: environment.Environment, *command: str) -> int:
-    """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first."""
+    """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first. SIGTERM is handed on."""
     variables = {**os.environ, "NAVA_HOST": str(env.host), "PYTHONUTF8": "1"}
     process = subprocess.Popen([str(env.python), *command], cwd=environment.ROOT, env=variables)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             return process.wait()
@@ -67,7 +69,9 @@ def main() -> int:
         "--models", type=Path, help="a folder of real model files, laid out as ComfyUI's models folder"
     )
     one = commands.add_parser("demo", parents=[with_models], help="make a clip and say where it is")
-    one.add_argument("--workflow", default="nava_text_to_av", help="a file of the workflows folder, without ending")
+    one.add_argument(
+        "--workflow", default="nava_text_to_av", help="a workflow by name, with or without .json, or by path"
+    )
     two = commands.add_parser("serve", parents=[with_models], help="ComfyUI with the pack, for a browser")
     two.add_argument("--port", type=int, default=8188)
     commands.add_parser("test", help="lint and all tests; anything more goes to pytest (-k NAME)")

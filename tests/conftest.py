@@ -99,12 +99,12 @@ def object_info(server):
 @pytest.fixture
 def workflow(object_info):
     """workflow(name) -> an API prompt from the editor file, on the tiny set, small and short."""
-    import tiny
+    from small_set import RANDOM
     from workflow import load, to_api
 
     def read(name):
-        prompt = to_api(load(ROOT / "workflows" / f"{name}.json"), object_info)
-        tiny.shrink(prompt)
-        return prompt
+        document = load(ROOT / "workflows" / f"{name}.json")
+        RANDOM.apply(document, object_info)
+        return to_api(document, object_info)
 
     return read

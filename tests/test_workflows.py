@@ -10,6 +10,7 @@ import pytest
 import tiny
 from comfy_server import ServerError
 from PIL import Image
+from small_set import RANDOM
 from support import DATA, ROOT
 from workflow import load, nodes_of, set_inputs, to_api
 
@@ -58,8 +59,9 @@ def test_picture_and_sound(server, workflow, name):
 
 def test_older_workflow_runs(server, object_info):
     """A file from before inputs were added still makes its clip."""
-    prompt = to_api(load(DATA / "workflow_0_1.json"), object_info)
-    tiny.shrink(prompt)
+    document = load(DATA / "workflow_0_1.json")
+    RANDOM.apply(document, object_info)
+    prompt = to_api(document, object_info)
     frames, sound, _ = opened(only(server.outputs(server.queue(prompt), ".mp4")))
     assert len(frames) == 25 and sound is not None
 

@@ -79,9 +79,9 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def wait(self) -> None:
-        """Until the server ends by itself."""
-        self._process.wait()
+    def wait(self) -> int:
+        """Until the server ends by itself; its exit status."""
+        return self._process.wait()
 
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import environment
+import small_set
 import tiny
 from comfy_server import Server, ServerError, has_accelerator
 from workflow import WorkflowError, load, to_api
@@ -53,43 +54,52 @@ def describe(path: Path) -> str:
     return "\n".join(lines)
 
 
+def find(name: str) -> Path | None:
+    """A workflow by its name, with or without ending, or by its path."""
+    folder = environment.ROOT / "workflows"
+    tries = [Path(name), folder / name, folder / f"{name}.json", folder / "open" / f"{name.removeprefix('open/')}.json"]
+    return next((path for path in tries if path.is_file() and path.suffix == ".json"), None)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("workflow")
     parser.add_argument("--models", type=Path)
     options = parser.parse_args()
-    path = environment.ROOT / "workflows" / f"{options.workflow}.json"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json")))
-        print(f"There is no workflow {options.workflow}; choose one of: {known}", file=sys.stderr)
+    path = find(options.workflow)
+    if path is None:
+        known = ", ".join(sorted(p.stem for p in (environment.ROOT / "workflows").glob("*.json")))
+        print(f"There is no workflow {options.workflow}; give a path, or one of: {known}", file=sys.stderr)
         return 1
+    chosen = small_set.chosen()
     env = environment.running()
     base = environment.base_folder(env, "demo", options.models)
     if not options.models:
-        environment.say("Making the tiny model set …")
-        tiny.make(env.host, base / "models")
+        environment.say(f"Preparing {chosen.name} …")
+        chosen.make(env.host, base / "models")
     tiny.make_inputs(base / "input")
     environment.say("Starting ComfyUI …")
     try:
+        document = load(path)
         with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
-            document = load(path)
-            prompt = to_api(document, server.get("/object_info"))
+            info = server.get("/object_info")
             if not options.models:
-                tiny.shrink(prompt)
+                chosen.apply(document, info, path.stem)
+            prompt = to_api(document, info)
             bar = ProgressBar(prompt)
             history = server.queue(prompt, bar, timeout=24 * 3600, workflow=document)
             bar.end()
             files = [f for ending in (".mp4", ".flac") for f in server.outputs(history, ending)]
-    except (ServerError, WorkflowError) as error:
+    except (ServerError, WorkflowError, ValueError) as error:
         print(f"\nThe demo failed: {error}\nThe server's own words are in {base / 'server.log'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped.")
         return 130
-    if not options.models:
-        print("Made with random tiny weights: noise is what it should look like.")
     for file in files:
         print(describe(file))
+    if not options.models:
+        print(f"Made with {chosen.name}. You should see and hear: {chosen.scene(path.stem).expect}.")
     return 0
 
 

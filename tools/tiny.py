@@ -141,20 +141,6 @@ def make(host: Path, models: Path) -> None:
     copy("audio_encoders", "redimnet_tiny.pt")
 
 
-def shrink(prompt: dict) -> None:
-    """Let an API prompt run on the tiny set: its files, a small picture, a second of time, a few steps."""
-    from workflow import set_inputs
-
-    set_inputs(prompt, "NavaModelLoader", model_name=FILES["diffusion_models"])
-    set_inputs(prompt, "NavaTextEncoderLoader", clip_name=FILES["text_encoders"])
-    set_inputs(prompt, "NavaVideoVAELoader", vae_name=FILES["vae"])
-    set_inputs(prompt, "LTXVAudioVAELoader", ckpt_name=FILES["checkpoints"])
-    set_inputs(prompt, "NavaVoiceEncoderLoader", encoder_name=FILES["audio_encoders"])
-    set_inputs(prompt, "NavaEmptyLatent", width=320, height=192, seconds=1.0)
-    set_inputs(prompt, "NavaFirstFrame", size="as the latent")
-    set_inputs(prompt, "NavaScheduler", steps=4)
-
-
 def make_inputs(folder: Path) -> None:
     """The picture and the recordings that the example workflows name, made from arithmetic."""
     import numpy as np

@@ -3,13 +3,9 @@
 import json
 from pathlib import Path
 
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
-FRONTEND_ONLY = {"Note", "MarkdownNote"}
-MUTED, BYPASSED = 2, 4
+from flatten import Flattener, Value, WorkflowError
 
-
-class WorkflowError(ValueError):
-    """A workflow that this server cannot run."""
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "COMFY_DYNAMICCOMBO_V3"}
 
 
 def load(path: Path) -> dict:
@@ -29,6 +25,7 @@ def widgets(info: dict, given: dict | list | None = None, prefix: str = "") -> l
             spec = info["input"][group][name]
             kind, *options = spec
             settings = options[0] if options else {}
+            kind = settings.get("widgetType", kind)
             if not (isinstance(kind, list) or kind in WIDGET_TYPES) or settings.get("forceInput"):
                 continue
             found.append((prefix + name, spec))
@@ -49,6 +46,7 @@ def default(spec: list):
     """A widget's value when nothing is said."""
     kind, *options = spec
     settings = options[0] if options else {}
+    kind = settings.get("widgetType", kind)
     if "default" in settings:
         return settings["default"]
     if isinstance(kind, list):
@@ -60,31 +58,48 @@ def default(spec: list):
     return {"STRING": "", "BOOLEAN": False}.get(kind, 0)
 
 
+def stored_values(node: dict, object_info: dict) -> dict:
+    """What a plain node stores for its widgets, by name; the defaults for those added since the file was written."""
+    kind = node["type"]
+    if kind not in object_info:
+        raise WorkflowError(f"the server has no node {kind}")
+    info, values = object_info[kind], node.get("widgets_values") or []
+    if isinstance(values, dict):
+        return {name: values.get(name, default(spec)) for name, spec in widgets(info, values) if name is not None}
+    known = widgets(info, values)
+    # the editor's own widgets (upload buttons, previews) are stored after these
+    values = [*values[: len(known)], *(default(spec) for _, spec in known[len(values) :])]
+    return {name: value for (name, _), value in zip(known, values, strict=True) if name is not None}
+
+
 def to_api(workflow: dict, object_info: dict) -> dict:
-    """Convert an editor workflow; object_info is the server's answer to /object_info."""
-    links = {link[0]: (str(link[1]), link[2]) for link in workflow["links"]}
+    """Convert an editor workflow, its subgraphs laid flat; object_info is the server's answer to /object_info."""
     prompt = {}
-    for node in workflow["nodes"]:
-        kind = node["type"]
-        if kind in FRONTEND_ONLY or node.get("mode") in (MUTED, BYPASSED):
-            continue
-        if kind not in object_info:
-            raise WorkflowError(f"the server has no node {kind}")
-        values = node.get("widgets_values", [])
-        known = widgets(object_info[kind], values)
-        if len(values) > len(known):
-            names = [name for name, _ in known]
-            raise WorkflowError(f"{kind} (node {node['id']}) stores {len(values)} values for widgets {names}")
-        # a file from before an input was added stores fewer: the editor takes the defaults then
-        stored = [*values, *(default(spec) for _, spec in known[len(values) :])]
-        inputs = {name: value for (name, _), value in zip(known, stored, strict=True) if name is not None}
-        for socket in node.get("inputs", []):
-            if socket.get("link") is not None:
-                inputs[socket["name"]] = list(links[socket["link"]])
-        prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": node.get("title", kind)}}
-    for node in prompt.values():  # links from muted nodes lead nowhere
-        node["inputs"] = {k: v for k, v in node["inputs"].items() if not (isinstance(v, list) and v[0] not in prompt)}
+    flattener = Flattener(workflow, lambda node, name: stored_values(node, object_info).get(name))
+    for plain in flattener.plain():
+        kind = plain.node["type"]
+        inputs = stored_values(plain.node, object_info)
+        for name, source in plain.sources.items():
+            inputs[name] = source.value if isinstance(source, Value) else list(source)
+        prompt[plain.id] = {"class_type": kind, "inputs": inputs, "_meta": {"title": plain.node.get("title", kind)}}
     return prompt
+
+
+def set_widgets(workflow: dict, object_info: dict, kind: str, turns: list[dict]) -> None:
+    """Change widgets of an editor workflow, also within subgraphs: `turns` for the nodes of a kind, one after another.
+
+    A single entry is for all of them. What another node feeds is left alone.
+    """
+    flattener = Flattener(workflow, lambda node, name: stored_values(node, object_info).get(name))
+    nodes = [plain for plain in flattener.plain() if plain.node["type"] == kind]
+    for plain, values in zip(nodes, turns * len(nodes) if len(turns) == 1 else turns, strict=True):
+        for name, value in values.items():
+            if flattener.set_promoted(plain.scope, plain.node, name, value) is not False:
+                continue
+            stored = plain.node["widgets_values"]
+            names = [n for n, _ in widgets(object_info[kind], stored)]
+            stored += [default(spec) for _, spec in widgets(object_info[kind], stored)[len(stored) :]]
+            stored[names.index(name)] = value
 
 
 def nodes_of(prompt: dict, kind: str) -> list[dict]:

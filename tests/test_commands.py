@@ -1,0 +1,111 @@
+"""demo and serve, as they are called."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import av
+import pytest
+import small_set
+from comfy_server import free_port
+from demo import find
+from support import HOST, ROOT
+from workflow import load, set_widgets, to_api
+
+
+def test_workflows_are_found_by_name_and_path(tmp_path, monkeypatch):
+    expected = ROOT / "workflows" / "nava_text_to_av.json"
+    for name in ("nava_text_to_av", "nava_text_to_av.json", str(expected)):
+        assert find(name) == expected, name
+    assert find("nava_nothing") is None and find(str(tmp_path)) is None
+    (tmp_path / "mine.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert find("mine.json").samefile(tmp_path / "mine.json")
+
+
+def test_saved_clip_carries_the_graph_that_ran(server, object_info):
+    document = load(ROOT / "workflows" / "nava_silent_video.json")
+    small_set.RANDOM.apply(document, object_info, "nava_silent_video")
+    set_widgets(document, object_info, "NavaEmptyLatent", [{"seconds": 0.05}])
+    set_widgets(document, object_info, "NavaScheduler", [{"steps": 1}])
+    history = server.queue(to_api(document, object_info), workflow=document)
+    with av.open(str(server.outputs(history, ".mp4")[0])) as media:
+        kept = {k: json.loads(v) for k, v in media.metadata.items() if k in ("prompt", "workflow")}
+    again = to_api(kept["workflow"], object_info)
+    assert {k: n["inputs"] for k, n in again.items()} == {k: n["inputs"] for k, n in kept["prompt"].items()}
+    loader = next(n["inputs"] for n in kept["prompt"].values() if n["class_type"] == "NavaModelLoader")
+    assert loader["model_name"] == "nava_tiny.safetensors"
+
+
+@pytest.mark.parametrize("name", small_set.MINI.scenes)
+def test_mini_knows_a_text_for_every_workflow(object_info, name):
+    document = load(ROOT / "workflows" / f"{name}.json")
+    small_set.MINI.apply(document, object_info, name)
+    prompt = to_api(document, object_info)
+    scene = small_set.MINI.scene(name)
+    for kind, turns in scene.inputs.items():
+        found = [n["inputs"] for n in prompt.values() if n["class_type"] == kind]
+        assert [{k: f[k] for k in t} for f, t in zip(found, turns, strict=True)] == turns
+    files = {v for n in prompt.values() for v in n["inputs"].values() if isinstance(v, str)}
+    kinds = {n["class_type"] for n in prompt.values()} & set(small_set.LOADERS)
+    assert {small_set.MINI.files[small_set.LOADERS[k][1]] for k in kinds} <= files
+    latent = next(n["inputs"] for n in prompt.values() if n["class_type"] == "NavaEmptyLatent")
+    assert (latent["width"], latent["height"], latent["seconds"]) == (256, 160, 1.375)
+
+
+def test_the_trained_set_is_taken_where_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setattr(small_set, "MINI_FOLDER", tmp_path)
+    assert small_set.chosen() is small_set.RANDOM
+    for name in small_set.MINI.files.values():
+        (tmp_path / name).write_bytes(name.encode())
+    assert small_set.chosen() is small_set.MINI
+    small_set.MINI.make(HOST, tmp_path / "models")
+    for folder, name in small_set.MINI.files.items():
+        assert (tmp_path / "models" / folder / name).read_bytes() == name.encode()
+
+
+@pytest.fixture
+def served(tmp_path):
+    """`serve` itself, answering, and its ComfyUI's process id."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / "serve.py"), "--port", str(port)],
+        env={**os.environ, "NAVA_HOST": str(HOST)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    line = process.stdout.readline()
+    assert f"127.0.0.1:{port}" in line, line
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
+        comfy = int(children.read().split()[0])
+    yield process, comfy, port
+    for pid in (comfy, process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for the child")
+@pytest.mark.parametrize("what", ["serve is told to stop", "ComfyUI dies"])
+def test_serve_ends_well(served, what):
+    process, comfy, port = served
+    if what == "ComfyUI dies":
+        os.kill(comfy, signal.SIGKILL)
+        text = process.communicate(timeout=60)[0]
+        assert process.returncode == 1 and "ComfyUI ended by itself (exit status -9)" in text
+        return
+    process.send_signal(signal.SIGTERM)
+    assert "Stopped" in process.communicate(timeout=60)[0]
+    for _ in range(50):
+        try:
+            os.kill(comfy, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.2)
+    else:
+        pytest.fail("ComfyUI still runs")
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)

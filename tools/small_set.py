@@ -1,0 +1,134 @@
+"""The small model set that demo, serve and tests use: its files, its sizes, and what each workflow makes with it.
+
+NAVA-mini, trained on a small world of bouncing shapes, clocks, weather and talking faces, where its files lie in
+assets/mini; else the random set of tiny.py, which makes coloured noise. Tests of exactness and formats always take the
+random one.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tiny
+from environment import ROOT
+from workflow import set_widgets
+
+LOADERS = {  # node -> (input, models folder)
+    "NavaModelLoader": ("model_name", "diffusion_models"),
+    "NavaTextEncoderLoader": ("clip_name", "text_encoders"),
+    "NavaVideoVAELoader": ("vae_name", "vae"),
+    "LTXVAudioVAELoader": ("ckpt_name", "checkpoints"),
+    "NavaVoiceEncoderLoader": ("encoder_name", "audio_encoders"),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a workflow makes with a set. inputs: by node kind, values for each node of that kind in turn."""
+
+    expect: str
+    inputs: dict[str, list[dict]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SmallSet:
+    name: str
+    files: dict[str, str]  # models folder -> file name
+    width: int
+    height: int
+    seconds: float
+    steps: int
+    scenes: dict[str, Scene]  # by workflow
+    expect: str  # where no scene says more
+
+    def make(self, host: Path, models: Path) -> None:
+        """Put the files into a models folder, where they are not there yet."""
+        if self is RANDOM:
+            return tiny.make(host, models)
+        for folder, name in self.files.items():
+            target = models / folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists() and target.stat().st_size == (MINI_FOLDER / name).stat().st_size:
+                continue
+            part = target.with_suffix(".part")
+            shutil.copyfile(MINI_FOLDER / name, part)
+            part.replace(target)
+
+    def apply(self, document: dict, object_info: dict, workflow: str = "") -> None:
+        """Let an editor workflow run on this set: its files, size, length, steps, and the texts it knows."""
+        for kind, (name, folder) in LOADERS.items():
+            set_widgets(document, object_info, kind, [{name: self.files[folder]}])
+        size = {"width": self.width, "height": self.height, "seconds": self.seconds}
+        set_widgets(document, object_info, "NavaEmptyLatent", [size])
+        set_widgets(document, object_info, "NavaFirstFrame", [{"size": "as the latent"}])
+        set_widgets(document, object_info, "NavaScheduler", [{"steps": self.steps}])
+        for kind, turns in self.scene(workflow).inputs.items():
+            set_widgets(document, object_info, kind, turns)
+
+    def scene(self, workflow: str) -> Scene:
+        return self.scenes.get(workflow, Scene(self.expect))
+
+
+RANDOM = SmallSet(
+    "the random tiny set", tiny.FILES, 320, 192, 1.0, 4, {},
+    "coloured noise, and noise to hear: these weights are random. What it shows is that every part runs",
+)  # fmt: skip
+
+MINI_FOLDER = ROOT / "assets" / "mini"
+MINI = SmallSet(
+    "NAVA-mini",
+    {
+        "diffusion_models": "nava_mini.safetensors",
+        "text_encoders": "nava_mini_umt5.safetensors",
+        "vae": "nava_mini_wan2.2_vae.safetensors",
+        "checkpoints": "nava_mini_ltx_audio_vae.safetensors",
+        "audio_encoders": "nava_mini_redimnet.pt",
+    },
+    256, 160, 1.375, 20,
+    {
+        "nava_text_to_av": Scene(
+            "a red ball that falls onto a wooden floor under a blue sky and bounces, with a dry knock at each contact",
+            {"NavaTextEncode": [{"prompt": "A red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+        ),
+        "nava_image_to_av": Scene(
+            "the given picture coming alive: its yellow ball bounces, with a bright chime at each contact",
+            {"NavaTextEncode": [{"prompt": "A yellow ball falls onto a glass floor under a blue sky and bounces. Each contact makes a bright glass chime. Nobody speaks."}]},
+        ),
+        "nava_dialogue_two_voices": Scene(
+            "two faces, red on the left and blue on the right; one says hello, then the other says yes",
+            {
+                # the captions of that world call speakers by what is seen of them
+                "NavaVoice": [{"name": "The red face on the left"}, {"name": "The blue face on the right"}],
+                "NavaDialogue": [{
+                    "scene": "Two faces under a blue sky.", "sounds": "",
+                    "script": "The red face on the left: hello\nThe blue face on the right: yes",
+                }],
+            },
+        ),
+        "nava_text_to_speech": Scene(
+            "a near, clear voice that says hello",
+            {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S:Anna>hello<E> The voice is clear and near."}]},
+        ),
+        "nava_sound_effects": Scene(
+            "a deep drum beat at each contact of a ball that is not seen",
+            {"NavaTextEncode": [{"prompt": "A red ball bounces on a drum skin. The background is a blue sky. Sound: a deep drum beat. Nobody speaks."}]},
+        ),
+        "nava_silent_video": Scene(
+            "a blue pendulum that swings steadily before an orange sunset sky",
+            {"NavaTextEncode": [{"prompt": "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks."}]},
+        ),
+        "nava_two_shots": Scene(
+            "a red ball on a wooden floor through two shots, the second beginning where the first one ends",
+            {"NavaTextEncode": [
+                {"prompt": "A red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."},
+                {"prompt": "Under a blue sky, a red ball drops and bounces on a wooden floor, with a dry wooden knock at every hit. Nobody speaks."},
+            ]},
+        ),
+    },
+    "what the prompt says, as far as NAVA-mini's small world reaches",
+)  # fmt: skip
+
+
+def chosen() -> SmallSet:
+    """NAVA-mini where all its files are there, else the random set."""
+    return MINI if all((MINI_FOLDER / name).is_file() for name in MINI.files.values()) else RANDOM
