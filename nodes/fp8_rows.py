@@ -1,5 +1,7 @@
 """The released fp8 layout in the host's memory management: fp8 weights with one scale per output row."""
 
+import weakref
+
 import comfy.float
 import comfy.ops
 import torch
@@ -13,13 +15,13 @@ class RowScaledPatch:
     """A patch that the host applies to a weight on its way to the device, on the real numbers behind fp8 rows."""
 
     def __init__(self, layer, patch):
-        self.layer, self.patch = layer, patch
+        self.layer, self.patch = weakref.ref(layer), patch  # the layer holds this patch
 
     def __getattr__(self, name):  # all the rest of the host's LowVramPatch
         return getattr(self.patch, name)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        scale = self.layer.scale.to(rows.device).float()[:, None]
+        scale = self.layer().scale.to(rows.device).float()[:, None]
         return (self.patch(rows.float() * scale) / scale).clamp(-FP8_MAX, FP8_MAX).to(rows.dtype)
 
 
@@ -32,13 +34,15 @@ class RowScaledOps(comfy.ops.manual_cast):
     class Linear(comfy.ops.manual_cast.Linear):
         def _load_from_state_dict(self, state_dict, prefix, *args):
             scale = state_dict.pop(prefix + SCALE[1:], None)
-            self.patched = None  # (patched weight, its scales), as long as that weight is in place
             if scale is None:
                 self.weight_scale = None
                 return super()._load_from_state_dict(state_dict, prefix, *args)
             self.weight = nn.Parameter(state_dict.pop(prefix + "weight"), requires_grad=False)
             self.weight_scale = nn.Parameter(scale, requires_grad=False)
             self.bias = nn.Parameter(state_dict.pop(prefix + "bias"), requires_grad=False)
+            # Where VRAM is managed dynamically, weights are staged in the dtype that the host noted at construction.
+            self.weight_comfy_model_dtype = self.weight.dtype
+            self.bias_comfy_model_dtype = self.bias.dtype
 
         def __setattr__(self, name, value):
             # Where VRAM is managed dynamically, the host patches weights in this way.
@@ -48,8 +52,8 @@ class RowScaledOps(comfy.ops.manual_cast):
 
         @property
         def scale(self) -> Tensor:
-            """Scales of the rows that are in place: the file's, or those of a patched weight."""
-            return self.patched[1] if self.patched and self.patched[0] is self.weight else self.weight_scale
+            """Scales of the rows that are in place: a patched weight brings its own, the file's rows have the file's."""
+            return getattr(self.weight, "row_scale", self.weight_scale)
 
         def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
             if self.weight_scale is None:
@@ -67,6 +71,11 @@ class RowScaledOps(comfy.ops.manual_cast):
             comfy.ops.uncast_bias_weight(self, weight, bias, stream)
             return out
 
+        def _save_to_state_dict(self, destination, prefix, keep_vars):
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+            if self.weight_scale is not None:
+                destination[prefix + SCALE[1:]] = self.scale  # of the rows that are saved
+
         # How the host patches such a weight (LoRA): back to real numbers, and into rows of fp8 again.
 
         def convert_weight(self, weight: Tensor, inplace=False, **kwargs) -> Tensor:
@@ -77,18 +86,21 @@ class RowScaledOps(comfy.ops.manual_cast):
 
         def set_weight(self, weight: Tensor, inplace_update=False, seed=None, return_weight=False, **kwargs):
             if self.weight_scale is None:
-                weight = weight.to(self.weight.dtype)
+                scale, weight = None, weight.to(self.weight.dtype)
             else:
-                scale = self.weight_scale.to(weight.device).float()
-                if not return_weight:  # a patch may exceed what a row's old scale can hold
+                scale = self.scale.to(weight.device).float()
+                if not (return_weight or inplace_update):  # a patch may exceed what a row's old scale can hold
                     scale = torch.maximum(scale, weight.float().abs().amax(dim=1) / FP8_MAX)
                 rows = (weight.float() / scale[:, None]).clamp(-FP8_MAX, FP8_MAX)
                 weight = comfy.float.stochastic_rounding(rows, torch.float8_e4m3fn, seed=seed or 0)
             if return_weight:
                 return weight
+            if inplace_update:  # the host will write the old rows back into this very tensor: they keep their scales
+                self.weight.data.copy_(weight)
+                return
             self.weight = nn.Parameter(weight, requires_grad=False)
-            if self.weight_scale is not None:
-                self.patched = (self.weight, scale)
+            if scale is not None:
+                self.weight.row_scale = scale
 
 
 def has_row_scales(weights: dict[str, Tensor]) -> bool:

@@ -5,6 +5,7 @@ import functools
 from pathlib import Path
 from unittest import mock
 
+import comfy.hooks
 import comfy.ldm.wan.vae2_2
 import comfy.model_management
 import comfy.sd
@@ -77,6 +78,9 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
         # what is not an fp8 row is bf16 in these files, and computing follows it where the device can
         options = {"dtype": DTYPES[weight_dtype] or compute_dtype(), "operations": RowScaledOps}
     model = build_patcher(weights, config, disable_dynamic=disable_dynamic, **options)
+    if options.get("operations") is RowScaledOps:
+        # Hooks would keep patched weights as real numbers and write them into rows of fp8.
+        model.hook_mode = comfy.hooks.EnumHookMode.MinVram
     model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
     return model
 

@@ -131,6 +131,116 @@ def test_lora_on_fp8_rows(nava, files, golden):
     assert cosine > 0.9
 
 
+LARGE_LORA = {
+    "diffusion_model.single_blocks.0.ffn.0.lora_B.weight": torch.randn(80, 4, generator=torch.Generator().manual_seed(4)),
+    "diffusion_model.single_blocks.0.ffn.0.lora_A.weight": torch.randn(4, 64, generator=torch.Generator().manual_seed(5)) * 0.3,
+}  # fmt: skip
+
+
+def sampled(patcher, positive):
+    """Both streams of two steps of a stock sampler with cfg 2."""
+    import comfy.sample
+    from comfy.nested_tensor import NestedTensor
+
+    latent = NestedTensor([torch.zeros(1, 6, 2, 4, 4), torch.zeros(1, 8, 6, 1)])
+    noise = comfy.sample.prepare_noise(latent, 5)
+    negative = [[torch.zeros(1, 3, 24), {}]]
+    out = comfy.sample.sample(
+        patcher, noise, 2, 2.0, "euler", "simple", positive, negative, latent, disable_pbar=True, seed=5
+    )
+    return torch.cat([t.flatten() for t in out.unbind()])
+
+
+def test_lora_hooks_leave_fp8_rows_as_they_were(nava, files):
+    """A scheduled LoRA is taken off again exactly, run after run, and acts as it does on float32."""
+    import comfy.hooks
+
+    text = [[torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(3)), {}]]
+    effects = []
+    for name in ("fp32", "released_fp8"):
+        patcher = nava("load").load_model(str(files / f"{name}.safetensors"), "default")
+        plain = sampled(patcher, text)
+        hooks = comfy.hooks.create_hook_lora(LARGE_LORA, 0.3, 0.0)
+        hooked = comfy.hooks.set_hooks_for_conditioning(text, hooks)
+        results = [sampled(patcher, hooked) for _ in range(2)]
+        assert torch.equal(results[0], results[1]) and not torch.equal(results[0], plain)
+        assert torch.equal(sampled(patcher, text), plain)
+        effects.append(results[0] - plain)
+    cosine = torch.cosine_similarity(*effects, dim=0).item()
+    print(f"LoRA hook on fp8 rows: its effect agrees with float32 to a cosine of {cosine:.4f}")
+    assert cosine > 0.8
+
+
+def test_lora_hooks_over_a_lora_on_fp8_rows(nava, files):
+    """Hooks restore rows that a LoRA had already changed, scales included."""
+    import comfy.hooks
+    import comfy.sd
+
+    text = [[torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(3)), {}]]
+    base = nava("load").load_model(str(files / "released_fp8.safetensors"), "default")
+    patched, _ = comfy.sd.load_lora_for_models(base, None, LARGE_LORA, 1.0, 0)
+    with_lora = sampled(patched, text)
+    hooked = comfy.hooks.set_hooks_for_conditioning(text, comfy.hooks.create_hook_lora(LARGE_LORA, 0.3, 0.0))
+    assert not torch.equal(sampled(patched, hooked), with_lora)
+    assert torch.equal(sampled(patched, text), with_lora)
+
+
+def test_patched_fp8_rows_are_let_go(nava, files):
+    """Taking a LoRA off frees its weights, and a layer can be freed without the garbage collector."""
+    import gc
+    import weakref
+
+    import comfy.sd
+    from comfy import model_management
+
+    base = nava("load").load_model(str(files / "released_fp8.safetensors"), "default")
+    patched, _ = comfy.sd.load_lora_for_models(base, None, LARGE_LORA, 1.0, 0)
+    model_management.load_models_gpu([patched])
+    layer = base.model.diffusion_model.single_blocks[0].ffn[0]
+    weight = weakref.ref(layer.weight)
+    assert layer.scale.max() > layer.weight_scale.max()
+    saved = layer.state_dict()
+    torch.testing.assert_close(
+        saved["weight"].float() * saved["weight_scale"].float()[:, None], layer.convert_weight(layer.weight)
+    )
+    del saved
+    patched.detach()
+    assert weight() is None and torch.equal(layer.scale, layer.weight_scale)
+
+    other = nava("fp8_rows").RowScaledOps.Linear(4, 4)
+    rows = {
+        "weight": torch.zeros(4, 4, dtype=torch.float8_e4m3fn),
+        "weight_scale": torch.ones(4),
+        "bias": torch.zeros(4),
+    }
+    other.load_state_dict(rows)
+    gc.collect()
+    gc.disable()
+    try:
+        other.weight_lowvram_function = lambda w: w
+        gone = weakref.ref(other)
+        del other
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_fp8_rows_are_staged_as_fp8(nava, files):
+    """Where VRAM is managed dynamically, the host stages a weight in the dtype it noted for the layer."""
+    patcher = nava("load").load_model(str(files / "released_fp8.safetensors"), "default")
+    network = patcher.model.diffusion_model
+    for name, module in network.named_modules():
+        if getattr(module, "weight_scale", None) is not None:
+            assert module.weight_comfy_model_dtype == module.weight.dtype == torch.float8_e4m3fn, name
+            assert module.bias_comfy_model_dtype == module.bias.dtype, name
+    staged = sum(
+        p.numel() * getattr(m, f"{n}_comfy_model_dtype", p.dtype).itemsize
+        for m in network.modules()
+        for n, p in m.named_parameters(recurse=False)
+    )
+    assert staged <= sum(p.numel() * p.element_size() for p in network.parameters())
+
+
 def test_safe_pickle(nava, files, tmp_path):
     """`.pth` is read only through torch's safe loading."""
     load = nava("load")
