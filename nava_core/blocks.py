@@ -143,9 +143,11 @@ class SelfAttention(Attention):
         n = layout.video_tokens
         if layout.joint or not n or not layout.audio_tokens:
             x = self.attend(q, k, v, self.heads, **layout.options)
+            del q, k, v  # before more memory is taken
         else:  # the masked-modality pass: each stream sees only itself
             video = self.attend(q[:, :n], k[:, :n], v[:, :n], self.heads, **layout.options)
             audio = self.attend(q[:, n:], k[:, n:], v[:, n:], self.heads, **layout.options)
+            del q, k, v
             x = torch.cat([video, audio], dim=1)
         return self.per_stream(self.o_of, x, layout)
 

@@ -55,7 +55,7 @@ class NavaConfig:
 
         Counted from the blocks, attention itself taken as memory-free (flash); in values of the compute dtype.
         """
-        attention = 8 * tokens * self.dim
+        attention = 6 * tokens * self.dim
         hidden = 2 * min(tokens, FFN_TOKENS) * self.ffn_dim
         feed_forward = max(3 * tokens * self.dim + hidden, 5 * tokens * self.dim * (tokens > FFN_TOKENS))
         cross = 5 * tokens * self.dim + 2 * self.text_len * self.dim

@@ -1,6 +1,6 @@
 """The NAVA transformer: joint velocity of picture and sound (arXiv 2605.30073, section 3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,19 +14,24 @@ from .config import NavaConfig
 from .rope import rope_table
 from .rope import rotate as torch_rotate
 
-# How noisy things are, from 0 (clean) to 1: a number per latent frame or audio token, or `[B, T, H, W]` for a picture
-# whose frames are partly clean. A token's timestep is this times t.
+# How noisy things are, from 0 (clean) to 1: a number per latent frame or audio token; or, where clips of a batch differ
+# or frames are partly clean, `[B, T, H, W]` for the picture, `[B, L]` for the sound. A token's timestep is this times t.
 NoiseLevels = Sequence[float] | Tensor
-LEVEL_STEPS = 16  # levels within frames are rounded to so many steps, to keep the distinct timesteps few
+LEVEL_STEPS = 16  # levels are rounded to so many steps, to keep the distinct timesteps few
+MOST_SPANS = 24  # with more stretches of equal noise than this, modulation is picked per token instead
+FLOAT64_DEVICES = ("cpu", "cuda", "meta")  # others (Apple, some Intel, DirectML) may have none
 
 
 def timestep_sinusoid(timestep: Tensor, dim: int) -> Tensor:
-    """`timestep [...]` in 0..1000 -> `[..., dim]` float32, cosines first, computed in float64 where there is such."""
-    wide = torch.float32 if timestep.device.type == "mps" else torch.float64
+    """`timestep [...]` in 0..1000 -> `[..., dim]` float32 on its device, cosines first.
+
+    Computed in float64; where the device may not have it, on the CPU, as these are a few numbers.
+    """
+    device = timestep.device if timestep.device.type in FLOAT64_DEVICES else "cpu"
     half = dim // 2
-    omega = 10000 ** (-torch.arange(half, dtype=wide, device=timestep.device) / half)
-    angles = timestep.to(wide)[..., None] * omega
-    return torch.cat([angles.cos(), angles.sin()], dim=-1).float()
+    omega = 10000 ** (-torch.arange(half, dtype=torch.float64, device=device) / half)
+    angles = timestep.to(device, torch.float64)[..., None] * omega
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).float().to(timestep.device)
 
 
 class NavaTransformer(nn.Module):
@@ -123,7 +128,7 @@ class NavaTransformer(nn.Module):
         context: Tensor,
         joint: bool = True,
         video_levels: NoiseLevels | None = None,
-        audio_levels: Sequence[float] | None = None,
+        audio_levels: NoiseLevels | None = None,
         options: dict | None = None,
         text_memory: dict | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -186,44 +191,60 @@ class NavaTransformer(nn.Module):
         frames, per_frame = grid[0], grid[1] * grid[2]
         video_tokens = frames * per_frame
         audio_tokens = x.shape[1] - video_tokens
+        video_levels = [1.0] * frames if video_levels is None else video_levels
         audio_levels = [1.0] * audio_tokens if audio_levels is None else audio_levels
-        if isinstance(video_levels, Tensor):
-            levels = self._token_levels(video_levels, audio_levels, x.shape[0])
+        spans = None
+        if not isinstance(video_levels, Tensor) and not isinstance(audio_levels, Tensor):
+            video_runs = run_lengths(map(rounded_level, video_levels), per_frame)
+            audio_runs = run_lengths(map(rounded_level, audio_levels))
+            covered = sum(length for length, _ in (*video_runs, *audio_runs))
+            if covered != x.shape[1]:
+                raise ValueError(f"noise levels cover {covered} tokens, the input has {x.shape[1]}")
+            if len(video_runs) + len(audio_runs) <= MOST_SPANS:
+                factors = sorted({level for _, level in (*video_runs, *audio_runs)})
+                spans = spans_of(video_runs, audio_runs, factors)
+        if spans is None:
+            levels = self._token_levels(video_levels, audio_levels, grid, x.shape[0])
             factors = levels.unique().tolist()
             fused = torch.bucketize(levels, torch.tensor(factors)).to(x.device)
             stream = fused.clone()
             stream[:, video_tokens:] += len(factors)
         else:
-            video_runs = run_lengths([1.0] * frames if video_levels is None else video_levels, per_frame)
-            audio_runs = run_lengths(audio_levels)
-            factors = sorted({level for _, level in (*video_runs, *audio_runs)})
-            stream, fused = spans_of(video_runs, audio_runs, factors)
-            if fused[-1][1] != x.shape[1]:
-                raise ValueError(f"noise levels cover {fused[-1][1]} tokens, the input has {x.shape[1]}")
+            stream, fused = spans
         scale = self.config.temporal_rope_scaling_factor
         rotation = rope_table(grid, audio_tokens, self.config.head_dim, scale, x.device)
         return factors, Layout(video_tokens, audio_tokens, stream, fused, rotation)
 
-    def _token_levels(self, video_levels: Tensor, audio_levels: Sequence[float], batch: int) -> Tensor:
+    def _token_levels(self, video_levels: NoiseLevels, audio_levels: NoiseLevels, grid, batch: int) -> Tensor:
         """Levels `[batch, N]` on the CPU, a patch taking the mean of its latent values."""
-        _, ph, pw = self.config.patch_size
-        levels = video_levels.float().cpu()
-        levels = F.pad(levels, (0, -levels.shape[-1] % pw, 0, -levels.shape[-2] % ph), mode="replicate")
-        levels = F.avg_pool2d(levels, (ph, pw)).flatten(1)
-        levels = (levels * LEVEL_STEPS).round() / LEVEL_STEPS
-        audio = torch.tensor(audio_levels, dtype=levels.dtype).expand(levels.shape[0], -1)
-        return torch.cat([levels, audio], dim=1).repeat(batch // levels.shape[0], 1)
+        if isinstance(video_levels, Tensor):
+            _, ph, pw = self.config.patch_size
+            video = video_levels.float().cpu()
+            video = F.pad(video, (0, -video.shape[-1] % pw, 0, -video.shape[-2] % ph), mode="replicate")
+            video = F.avg_pool2d(video, (ph, pw)).flatten(1)
+        else:
+            video = torch.tensor(list(video_levels))[None].repeat_interleave(grid[1] * grid[2], dim=1)
+        audio = torch.as_tensor(audio_levels, dtype=torch.float32).cpu()
+        parts = [part if part.ndim == 2 else part[None] for part in (video, audio)]
+        levels = [rounded_level(part).repeat(batch // part.shape[0], 1) for part in parts if part.shape[1]]
+        return torch.cat(levels, dim=1)
+
+
+def rounded_level(level):
+    """A noise level, number or tensor, on the grid of LEVEL_STEPS."""
+    steps = level * LEVEL_STEPS
+    return (steps.round() if isinstance(steps, Tensor) else round(steps)) / LEVEL_STEPS
 
 
 def first_frame_clean(frames: int) -> list[float]:
     return [0.0] + [1.0] * (frames - 1)
 
 
-def run_lengths(levels: Sequence[float], tokens: int = 1) -> list[tuple[int, float]]:
+def run_lengths(levels: Iterable[float], tokens: int = 1) -> list[tuple[int, float]]:
     """[0, 1, 1] -> [(tokens, 0), (2 * tokens, 1)]."""
     runs: list[tuple[int, float]] = []
     for level in levels:
-        length = runs.pop()[0] if runs and runs[-1][1] == level else 0
+        length = runs.pop()[0] if len(runs) > 0 and runs[-1][1] == level else 0
         runs.append((length + tokens, level))
     return [run for run in runs if run[0]]
 
@@ -237,7 +258,7 @@ def spans_of(video_runs, audio_runs, factors: list[float]) -> tuple[tuple[Span, 
         for length, level in runs:
             row = factors.index(level)
             stream.append((start, start + length, offset + row))
-            merge = bool(fused) and fused[-1][2] == row
+            merge = len(fused) > 0 and fused[-1][2] == row
             fused.append((fused.pop()[0] if merge else start, start + length, row))
             start += length
     return tuple(stream), tuple(fused)

@@ -58,7 +58,8 @@ class RowScaledOps(comfy.ops.manual_cast):
         def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
             if self.weight_scale is None:
                 return super().forward_comfy_cast_weights(input)
-            if self.weight_function:  # patches computed on the fly want the real numbers first
+            # Patches computed on the fly want the real numbers first; sums over unscaled rows would overflow half precision.
+            if self.weight_function or input.dtype == torch.float16:
                 patches = self.weight_function
                 self.weight_function = [self.convert_weight, *patches]
                 try:

@@ -1,8 +1,10 @@
 """NAVA as a ComfyUI MODEL: the BaseModel subclass, its latent format, its noise schedule and its patcher."""
 
 import math
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from comfy import conds as comfy_conds
 from comfy import (
     latent_formats,
@@ -15,7 +17,7 @@ from comfy import (
 from comfy.ldm.flux.math import apply_rope1
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_base import ModelType
-from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
+from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow, reshape_sigma
 from comfy.nested_tensor import NestedTensor
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 
@@ -26,9 +28,15 @@ from ..nava_core.transformer import NavaTransformer
 from .live import LiveView
 
 AUDIO_CHANNELS = 8  # of the LTX audio VAE's latent
+MAX_TIMESTEP = 999  # the released sampler tells the network no later one; schedules of the host begin at 1000
+SMALLEST_REST = 1e-6
+# Float32 copies of the latent that sampler, guidance and the host keep around the network, for each row of a pass: traced,
+# with four passes a step and the two rows that the host plans for.
+OUTSIDE_COPIES = 12
 
 # Keys that NavaTextEncode and NavaGuider put into CONDITIONING.
 VOICES, VOICE_POSITIONS, JOINT = "nava_voices", "nava_voice_positions", "nava_joint"
+LATENT_SHAPES = "nava_latent_shapes"  # of a packed latent, for trainers that hand over nothing else
 TEXT_MEMORIES = "nava_text_memories"  # in transformer_options, for the length of one sampling run
 
 
@@ -50,6 +58,12 @@ class NavaDiffusionModel(NavaTransformer):
         ).execute(x, timestep, context, transformer_options, **kwargs)
 
     def _forward(self, x, timestep, context, transformer_options={}, nava=None, **kwargs):
+        levels_and_joint = dict(nava or {})
+        raw = levels_and_joint.pop("raw_text", None)
+        if raw is not None:
+            count = context.shape[0]
+            voices = None if raw.voices is None else [raw.voices.to(context)] * count
+            context = self.embed_context(context, voices, None if voices is None else [raw.positions] * count)
         if isinstance(x, (list, tuple)):
             video, audio = x
         elif is_audio(x.shape, self.config):
@@ -62,9 +76,9 @@ class NavaDiffusionModel(NavaTransformer):
             tokens,
             timestep,
             context,
-            **(nava or {}),
+            **levels_and_joint,
             options={"transformer_options": transformer_options},
-            text_memory=self._text_memory(context, transformer_options),
+            text_memory=None if raw is not None else self._text_memory(context, transformer_options),
         )
         audio_out = None if audio is None else tokens_to_audio(tokens_out, AUDIO_CHANNELS).reshape(audio.shape)
         if isinstance(x, (list, tuple)):
@@ -90,6 +104,14 @@ def window_indices(window) -> list[int]:
     return [*([] if anchor is None or anchor < 0 else [anchor]), *window.index_list]
 
 
+@dataclass(frozen=True, eq=False)
+class RawText:
+    """For a pass that embeds its context itself, because weights change between passes: voices and the rows they take."""
+
+    voices: torch.Tensor | None = None
+    positions: tuple[int, ...] = ()
+
+
 class TextMemories:
     """What one sampling run remembers of its contexts. An object, because the host copies every dict of its options."""
 
@@ -101,13 +123,31 @@ class NavaSampling(ModelSamplingDiscreteFlow, CONST):
     """Flow matching that starts at pure noise, as the released sampler does (its first sigma is just below 1)."""
 
     def noise_scaling(self, sigma, noise, latent_image, max_denoise=False):
+        rest = self._rest(sigma, noise.ndim)
         if max_denoise or float(sigma.max()) >= FIRST_SIGMA:
-            return noise
-        return super().noise_scaling(sigma, noise, latent_image, max_denoise)
+            # where no noise is added, a run goes on from what an earlier one left
+            return torch.where(noise == 0, rest * latent_image, noise)
+        return reshape_sigma(sigma, noise.ndim) * noise + rest * latent_image
+
+    def inverse_noise_scaling(self, sigma, latent):
+        return latent / self._rest(sigma, latent.ndim)
+
+    def _rest(self, sigma, ndim):
+        """1 - sigma, and never 0: a run that stops at pure noise can be taken up again."""
+        return (1.0 - reshape_sigma(sigma, ndim)).clamp(min=SMALLEST_REST)
+
+
+class FittingChannels(int):
+    """The picture's channel count, that does not differ from the sound's: the host leaves empty latents of either be."""
+
+    def __ne__(self, other):
+        return int(self) != other and other != AUDIO_CHANNELS
 
 
 class NavaLatents(latent_formats.Wan22):
     """Wan2.2's latents; when sound is made alone, its latent is previewed as a strip (time across, mel bins up)."""
+
+    latent_channels = FittingChannels(latent_formats.Wan22.latent_channels)
 
     def latent_rgb_factors_reshape(self, x0):
         if x0.shape[1] != AUDIO_CHANNELS:
@@ -128,7 +168,7 @@ class PlainVideoLatents(latent_formats.LatentFormat):
     temporal_downscale_ratio = 4
 
     def __init__(self, channels: int):
-        self.latent_channels = channels
+        self.latent_channels = FittingChannels(channels)
 
 
 class NavaModelConfig(supported_models_base.BASE):
@@ -137,7 +177,7 @@ class NavaModelConfig(supported_models_base.BASE):
     unet_extra_config = {}
     sampling_settings = {"shift": 5.0}
     latent_format = NavaLatents
-    supported_inference_dtypes = [torch.bfloat16, torch.float32]
+    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # fp16: cards older than bf16
 
     def __init__(self, config: NavaConfig):
         super().__init__({"config": config})
@@ -160,7 +200,7 @@ class NavaModel(model_base.BaseModel):
         return self.diffusion_model.config
 
     def process_timestep(self, timestep, **kwargs):
-        return torch.floor(timestep)
+        return torch.floor(timestep).clamp(max=MAX_TIMESTEP)
 
     def scale_latent_inpaint(self, latent_image, **kwargs):
         return latent_image  # clean parts stay clean: the network is told so per token
@@ -181,21 +221,29 @@ class NavaModel(model_base.BaseModel):
 
     def extra_conds(self, **kwargs):
         out = super().extra_conds(**kwargs)
+        shapes = kwargs.get("latent_shapes") or [kwargs["noise"].shape]
+        if len(shapes) == 1 and len(shapes[0]) == 3:  # a packed latent, as trainers give one
+            shapes = kwargs.get(LATENT_SHAPES) or shapes
+        payload = {"joint": kwargs.get(JOINT, True), **self._noise_levels(kwargs, shapes)}
         text = kwargs.get("cross_attn")
-        if text is not None:
-            # The text never changes during a run: embed it once here, voices included.
-            text = text.to(device=kwargs["device"], dtype=self.get_dtype_inference())
-            voices = kwargs.get(VOICES)
+        if text is None:  # an unconditional pass: no words at all
+            text = torch.zeros(1, 0, self.nava_config.text_dim)
+        text = text.to(device=kwargs["device"], dtype=self.get_dtype_inference())
+        voices = kwargs.get(VOICES)
+        positions = kwargs.get(VOICE_POSITIONS, ())
+        if kwargs.get("hooks") is not None or model_management.in_training:
+            payload["raw_text"] = RawText(None if voices is None else voices.clone(), tuple(positions))
+            rows = F.pad(text, (0, 0, 0, max(0, self.nava_config.text_len - text.shape[1])))
+        else:  # the text never changes during a run: embed it once here, voices included
             rows = self.diffusion_model.embed_context(
                 text,
                 None if voices is None else [voices.to(text)] * text.shape[0],
-                None if voices is None else [kwargs[VOICE_POSITIONS]] * text.shape[0],
+                None if voices is None else [positions] * text.shape[0],
             )
-            out["c_crossattn"] = comfy_conds.CONDRegular(rows)
-        shapes = kwargs.get("latent_shapes") or [kwargs["noise"].shape]
+        out["c_crossattn"] = comfy_conds.CONDRegular(rows)
         if len(shapes) > 1:  # a lone latent is never packed
             out["latent_shapes"] = comfy_conds.CONDConstant(shapes)
-        out["nava"] = comfy_conds.CONDConstant({"joint": kwargs.get(JOINT, True), **self._noise_levels(kwargs, shapes)})
+        out["nava"] = comfy_conds.CONDConstant(payload)
         return out
 
     def _noise_levels(self, kwargs, shapes) -> dict:
@@ -207,8 +255,9 @@ class NavaModel(model_base.BaseModel):
         for part, shape in zip(utils.unpack_latents(mask, shapes), shapes, strict=True):
             part = part.expand(shape).float().mean(1)
             if is_audio(shape, self.nava_config):
-                time = part.reshape(part.shape[0], shape[-2], -1) if len(shape) == 4 else part.squeeze(1)
-                found["audio_levels"] = [round(v, 4) for v in time.mean((0, 2)).tolist()]
+                steps = part.mean(-1)
+                same = bool((steps == steps[:1]).all())
+                found["audio_levels"] = steps[0].tolist() if same else steps
                 continue
             frames = part.mean((2, 3))
             uniform = torch.equal(part, frames[..., None, None].expand_as(part)) and bool((frames == frames[:1]).all())
@@ -232,17 +281,19 @@ class NavaModel(model_base.BaseModel):
             levels, frames = payload["video_levels"], window_indices(window)
             payload["video_levels"] = levels[:, frames] if torch.is_tensor(levels) else [levels[i] for i in frames]
         if "audio_levels" in payload and window.modality_windows:
-            payload["audio_levels"] = [payload["audio_levels"][i] for i in window_indices(window.modality_windows[1])]
+            levels, steps = payload["audio_levels"], window_indices(window.modality_windows[1])
+            payload["audio_levels"] = levels[:, steps] if torch.is_tensor(levels) else [levels[i] for i in steps]
         return cond_value._copy_with(payload)
 
     def memory_required(self, input_shape, cond_shapes={}):
-        """Bytes of activations of one pass over latents of this (possibly packed) shape."""
+        """Bytes that passes over latents of this (possibly packed) shape take, with what lies around them."""
         c = self.nava_config
         if len(input_shape) == 4:  # sound alone
             tokens = input_shape[2]
         else:  # a packed latent does not say how its numbers divide, but almost all of them are picture
             tokens = math.prod(input_shape[1:]) / (c.vid_in_dim * math.prod(c.patch_size))
-        return c.activation_values(tokens, input_shape[0]) * model_management.dtype_size(self.get_dtype_inference())
+        inside = c.activation_values(tokens, input_shape[0]) * model_management.dtype_size(self.get_dtype_inference())
+        return inside + OUTSIDE_COPIES * math.prod(input_shape) * 4
 
 
 def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None,
@@ -267,12 +318,19 @@ def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mas
 
 def _sample_unpacked(executor, model, noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed,
                      latent_shapes):  # fmt: skip
-    rest = (sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
-    if noise.ndim != 3 or latent_shapes is None:
-        return executor(noise, latent_image, *rest, latent_shapes=latent_shapes)
-    if len(latent_shapes) == 1:  # sound alone travels as a nested latent of one, so that stock nodes leave it be
+    if noise.shape != latent_image.shape and not torch.count_nonzero(noise):
+        noise = torch.zeros_like(latent_image)  # KSamplerAdvanced without noise makes the zeros of one stream
+    if latent_shapes is not None and len(latent_shapes) == 1:
+        # Sound alone travels as a nested latent of one, or has got a dimension of the picture from stock samplers.
         shape = latent_shapes[0]
-        return executor(noise.reshape(shape), latent_image.reshape(shape), *rest, latent_shapes=latent_shapes)
+        if len(shape) == 5 and is_audio(shape, model.nava_config):
+            shape = torch.Size((shape[0], shape[1], *shape[3:]))
+            denoise_mask = None if denoise_mask is None else denoise_mask.squeeze(2)
+        latent_shapes = [shape]
+        noise, latent_image = noise.reshape(shape), latent_image.reshape(shape)
+    rest = (sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+    if latent_shapes is None or len(latent_shapes) == 1:
+        return executor(noise, latent_image, *rest, latent_shapes=latent_shapes)
 
     def normalised(packed, process):
         return utils.pack_latents([process(t) for t in utils.unpack_latents(packed, latent_shapes)])[0]

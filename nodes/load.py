@@ -86,9 +86,11 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
 
 
 def compute_dtype() -> torch.dtype:
-    """bf16 where the device computes in it, else float32."""
+    """bf16 where the device computes in it, else fp16 where it does, else float32."""
     device = comfy.model_management.get_torch_device()
-    return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
+    if comfy.model_management.should_use_bf16(device):
+        return torch.bfloat16
+    return torch.float16 if comfy.model_management.should_use_fp16(device) else torch.float32
 
 
 class NavaModelLoader(io.ComfyNode):

@@ -1,6 +1,8 @@
 """Every weight format loads in ComfyUI and gives nearly what float32 gives; what is said of memory is so."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,6 +104,28 @@ def test_weight_dtypes(nava, files, golden, dtype):
     error = ((found - wanted).norm() / wanted.norm()).item()
     print(f"bf16 file as {dtype}: relative error {error:.4f}")
     assert error < 0.5
+
+
+@pytest.mark.parametrize("name", ["fp32", "released_fp8"])
+def test_half_precision_where_there_is_no_bf16(nava, files, golden, name, monkeypatch):
+    from comfy import model_management
+
+    monkeypatch.setattr(model_management, "should_use_bf16", lambda *_, **__: False)
+    monkeypatch.setattr(model_management, "should_use_fp16", lambda *_, **__: True)
+    patcher = nava("load").load_model(str(files / f"{name}.safetensors"), "default")
+    assert patcher.model.get_dtype_inference() == torch.float16
+    found, wanted = velocity(patcher, golden), reference(golden)
+    error = ((found - wanted).norm() / wanted.norm()).item()
+    print(f"{name} in fp16: relative error {error:.4f}")
+    assert error < (0.003 if name == "fp32" else 0.12)
+
+
+def test_half_precision_sums_of_fp8_rows_stay_finite(nava):
+    layer = nava("fp8_rows").RowScaledOps.Linear(3072, 4)
+    rows = torch.full((4, 3072), 448.0).to(torch.float8_e4m3fn)
+    layer.load_state_dict({"weight": rows, "weight_scale": torch.full((4,), 1e-4), "bias": torch.zeros(4)})
+    out = layer(torch.ones(1, 3072, dtype=torch.float16))
+    torch.testing.assert_close(out, torch.full((1, 4), 137.6, dtype=torch.float16), rtol=0.01, atol=0)
 
 
 def test_fp8_rows_stay_fp8_in_memory(nava, files):
@@ -328,12 +352,64 @@ def test_memory_estimate(nava, config, size, dtype):
     options = {"optimized_attention_override": lambda _, *a, **k: attention_pytorch(*a, **k)}
     with PeakMemory() as memory:
         model.diffusion_model(inputs, torch.tensor([500.0]), context, options)
-    packed = sum(t[0].numel() for t in inputs)
-    estimate = model.memory_required([1, 1, packed])
+    tokens = math.prod(size) / 4 + steps
+    estimate = config.activation_values(tokens) * dtype.itemsize
     print(
         f"dim {config.dim}, {dtype}, {size}: peak {memory.peak / 1e6:.1f} MB, estimate {estimate / memory.peak:.2f} of it"
     )
     assert 0.8 < estimate / memory.peak < 1.2
+
+
+@pytest.mark.parametrize("kind", ["joint", "masked", "held sound", "held within frames"])
+@pytest.mark.parametrize("size", [(37, 44, 80), (13, 30, 52)])
+def test_memory_estimate_at_full_width(size, kind):
+    """The released width on a graphics card, counted with fake tensors: attention and rotation give only their result."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from nava_core.sizes import ClipLength
+
+    config = NavaConfig(num_double_layers=1, num_single_layers=1)
+    steps, made = ClipLength(size[0]).audio_steps, {"device": "cuda", "dtype": torch.bfloat16}
+    levels = {}
+    if kind == "held sound":
+        levels["audio_levels"] = [i / steps for i in range(steps)]
+    with torch.inference_mode(False), torch.no_grad(), FakeTensorMode():
+        model = nava_core.NavaTransformer(
+            config, attention=lambda q, *_, **__: torch.empty_like(q), rotate=lambda x, _: torch.empty_like(x), **made
+        ).requires_grad_(False)
+        inputs = torch.randn(1, 48, *size, **made), torch.randn(1, steps, 128, **made)
+        context = torch.randn(1, 512, config.dim, **made)
+        if kind == "held within frames":
+            per_token = torch.zeros(1, math.prod(size) // 4 + steps, dtype=torch.int64, device="cuda")
+            usual = model._layout
+            model._layout = lambda *a: ([0.0, 1.0], replace(usual(*a)[1], stream_rows=per_token, fused_rows=per_token))
+        with PeakMemory() as memory:
+            model.velocity(*inputs, torch.full((1,), 500.0, device="cuda"), context, joint=kind != "masked", **levels)
+    estimate = config.activation_values(math.prod(size) / 4 + steps) * 2
+    print(f"{kind}, {size}: counted {memory.peak / 1e9:.2f} GB, estimate {estimate / memory.peak:.2f} of it")
+    assert 0.9 < estimate / memory.peak < 1.15
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_memory_around_the_network(nava, files, together, monkeypatch):
+    """Sampler, guidance and the host keep so many copies of the latent as `memory_required` adds."""
+    import comfy.sample
+    from comfy.nested_tensor import NestedTensor
+
+    patcher = nava("load").load_model(str(files / "fp32.safetensors"), "default")
+    model, text = patcher.model, [[torch.randn(1, 9, 24), {}]]
+    latent = NestedTensor([torch.zeros(1, 6, 13, 44, 40), torch.zeros(1, 8, 52, 1)])
+    numbers = sum(t.numel() for t in latent.unbind())
+    planned = model.memory_required([2, 1, numbers]) - 4 * model.nava_config.activation_values(numbers / 24, 2)
+    monkeypatch.setattr(model.diffusion_model, "_forward", lambda x, *_, **__: [torch.zeros_like(p) for p in x])
+    monkeypatch.setattr(model, "memory_required", lambda *_, **__: 0 if together else 1e18)
+    guider = nava("guide").NavaGuider.execute(patcher, text, text, 3.0, 3.0, 2.0, 2.0, 3.0)[0]
+    sigmas = nava("sample").NavaScheduler.execute(patcher, 4, 5.0, 1.0)[0]
+    noise = comfy.sample.prepare_noise(latent, 1)
+    with PeakMemory() as memory:
+        guider.sample(noise, latent, nava("sample").NavaSamplerSelect.execute("unipc")[0], sigmas, disable_pbar=True)
+    print(f"around the network: {memory.peak / numbers / 4:.1f} copies, planned {planned / numbers / 4:.1f}")
+    assert 0.8 < planned / memory.peak < 1.2
 
 
 def test_modulation_is_not_per_token(nava):
