@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .config import ConfigError, NavaConfig
+from .files import CheckpointError, refuse_foreign_content, unreadable
 from .transformer import NavaTransformer
 
 PREFIXES = ("backbone.", "model.diffusion_model.", "diffusion_model.", "model.")
@@ -33,23 +34,15 @@ MISTAKES = (
 )
 
 
-class CheckpointError(ValueError):
-    """A file is not a readable NAVA checkpoint; the message names the file, the fault and the remedy."""
-
-
 def read_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Tensor shapes and metadata of a safetensors file, without reading weights."""
     path = Path(path)
+    refuse_foreign_content(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}, dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path.name} is not a complete safetensors file ({error}). "
-            "The download was probably cut short: compare its size with the source and fetch it again."
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def key_prefix(keys: Iterable[str]) -> str:
@@ -134,6 +127,25 @@ def dequantized_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tenso
     return (weight.to(torch.float32) * scale.to(torch.float32)[:, None]).to(dtype)
 
 
+def first_bad_weight(weights: Mapping[str, Tensor], ends: int = 8192) -> str | None:
+    """The name of a weight that begins or ends with NaN or infinity (of `ends` values), or None. Reads little of a file."""
+    for key, weight in weights.items():
+        if weight.is_floating_point():
+            values = weight.reshape(-1)
+            if not all(torch.isfinite(part.float()).all() for part in (values[:ends], values[-ends:])):
+                return key
+    return None
+
+
+def refuse_bad_weights(weights: Mapping[str, Tensor], name: str) -> None:
+    """Raise CheckpointError when a weight is not a number: everything made with it would be noise or black."""
+    bad = first_bad_weight(weights)
+    if bad is not None:
+        raise CheckpointError(
+            f"{name} holds NaN or infinite weights ({bad}): it was damaged when it was made or converted. Fetch it again."
+        )
+
+
 def refuse_foreign_quantization(shapes: Mapping[str, tuple[int, ...]], name: str) -> None:
     """Raise CheckpointError for quantised layouts that only the host can read."""
     foreign = [k for k, s in shapes.items() if is_quantization_key(k) and not (k.endswith(SCALE) and len(s) == 1)]
@@ -165,6 +177,7 @@ def load_transformer(path: str | Path, dtype: torch.dtype | None = None, device=
                 weights[key] = dequantized_rows(weight, file.get_tensor(scale), dtype)
             else:
                 weights[key] = weight.to(dtype)
+    refuse_bad_weights(weights, path.name)
     model.load_state_dict(weights, assign=True)
     logging.getLogger(__name__).info("loaded %s: %d blocks, %s", path.name, len(model.double_blocks), dtype)
     return model.eval().requires_grad_(False)

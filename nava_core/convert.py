@@ -1,9 +1,11 @@
 """Checkpoints in other formats, written a tensor at a time."""
 
+import errno
 import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +68,10 @@ def convert(
         layout[key] = (torch.float8_e4m3fn if as_fp8 else torch.bfloat16, shapes[key])
         if as_fp8:
             layout[key.removesuffix(".weight") + SCALE] = (torch.bfloat16, shapes[key][:1])
+    needed = sum(math.prod(shape) * dtype.itemsize for dtype, shape in layout.values())
+    free = shutil.disk_usage(target.parent).free if target.parent.is_dir() else needed
+    if free < needed:
+        raise CheckpointError(no_room(target, f"{free / 1e9:.1f} GB are free", needed))
     lossless = True
 
     def tensors() -> Iterator[Tensor]:
@@ -88,8 +94,17 @@ def convert(
                 if progress is not None:
                     progress(i + 1, len(keys))
 
-    write_safetensors(target, layout, metadata, tensors())
+    try:
+        write_safetensors(target, layout, metadata, tensors())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise CheckpointError(no_room(target, error.strerror, needed)) from error
+        raise CheckpointError(f"{target} cannot be written: {error.strerror or error}") from error
     return lossless
+
+
+def no_room(target: Path, why: str, needed: int) -> str:
+    return f"{target} does not fit: {needed / 1e9:.1f} GB are needed, {why}. Free some space or choose another disk"
 
 
 def write_safetensors(target: Path, layout: dict, metadata: dict[str, str], tensors: Iterator[Tensor]) -> None:

@@ -39,8 +39,12 @@ def sample_unipc(
     the end. callback(step, x0, x, total_steps) runs after every evaluation. Works on any tensor, elementwise.
     """
     levels = [float(s) for s in sigmas]
-    if any(b >= a for a, b in itertools.pairwise(levels)) or levels[-1] < 0:
+    if not all(a > b for a, b in itertools.pairwise(levels)) or not levels[-1] >= 0:
         raise ValueError(f"sigmas must fall strictly and end at or above 0, got {levels}")
+    if levels[0] > 1:
+        raise ValueError(
+            f"sigmas must begin at 1 or below, got {levels[0]}: this schedule is for another kind of model"
+        )
     total = len(levels) - 1
     lambdas = [_log_snr(s) for s in levels]
 
@@ -54,7 +58,7 @@ def sample_unipc(
         if i > 0:  # redo the last step, now knowing the estimate at its end
             s, t = levels[i - 1], levels[i]
             h = lambdas[i] - lambdas[i - 1]
-            rho0, rho1 = _corrector_weights(h, r)
+            rho0, rho1 = _corrector_weights(h, r) if h else (0.0, 0.5)
             step = (1 - t) * math.expm1(-h)
             x = (t / s) * x_start - step * ((1 - rho1) * estimate + rho1 * new)
             if r is not None:
@@ -64,7 +68,8 @@ def sample_unipc(
         s, t = levels[i], levels[i + 1]
         h = lambdas[i + 1] - lambdas[i]
         step = (1 - t) * math.expm1(-h)
-        if i == 0 or i == total - 1:
+        # h is 0 between levels that are both treated as pure noise
+        if i == 0 or i == total - 1 or not h or lambdas[i - 1] == lambdas[i]:
             r = None
             x = (t / s) * x_start - step * estimate
         else:

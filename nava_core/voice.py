@@ -10,7 +10,7 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError
+from .files import CheckpointError, refuse_foreign_content, unreadable
 from .redimnet import SAMPLE_RATE, ReDimNet, ReDimNetConfig, UnsupportedConfig
 
 MAX_SECONDS = 30.0
@@ -89,22 +89,17 @@ class VoiceEncoder(nn.Module):
 def read_voice_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
     """(model_config, state dict) of a released `.pt` or a `.safetensors` with `model_config` metadata."""
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist")
-    if path.suffix == ".safetensors":
-        try:
+    refuse_foreign_content(path)
+    try:
+        if path.suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata, weights = file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path.name} is not a complete safetensors file ({error})") from error
-        if "model_config" not in metadata:
-            raise CheckpointError(f"{path.name} has no model_config metadata: it is not a ReDimNet voice encoder")
-        return json.loads(metadata["model_config"]), weights
-    try:
+            if "model_config" not in metadata:
+                raise CheckpointError(f"{path.name} has no model_config metadata: it is not a ReDimNet voice encoder")
+            return json.loads(metadata["model_config"]), weights
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path.name} cannot be read safely as a PyTorch file ({reason})") from error
+    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise unreadable(path, error) from error
     if not isinstance(content, dict) or not {"model_config", "state_dict"} <= content.keys():
         raise CheckpointError(f"{path.name} is not a ReDimNet voice encoder: it needs model_config and state_dict")
     return content["model_config"], content["state_dict"]

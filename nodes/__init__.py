@@ -14,6 +14,7 @@ from .latent import NavaEmptyLatent
 from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
 from .sample import NavaSamplerSelect, NavaScheduler
 from .text import NavaTextEncode
+from .training import NavaTrainingClip
 from .voice import NavaVoice, NavaVoiceEncoderLoader
 
 
@@ -38,4 +39,5 @@ class NavaExtension(ComfyExtension):
             NavaSamplerSelect,
             NavaDecode,
             NavaJoin,
+            NavaTrainingClip,
         ]

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from .host import require_nava
 
 # kernel -> (pip package, head sizes it takes, dtypes it takes)
+OVERRIDE = "optimized_attention_override"
 HALF = (torch.float16, torch.bfloat16)
 KERNELS = {
     "pytorch": ("torch", None, None),
@@ -49,6 +50,7 @@ def override_with(name: str, kernel):
             logging.warning("NavaAttention: not using %s here, %s; using the host's attention instead", name, reason)
         return selected(q, k, v, heads, mask=mask, **kwargs)
 
+    override.made_by_nava = True
     return override
 
 
@@ -78,7 +80,8 @@ class NavaAttention(io.ComfyNode):
         require_nava(model, "NavaAttention, model")
         model = model.clone()
         options = model.model_options["transformer_options"] = model.model_options.get("transformer_options", {}).copy()
-        options.pop("optimized_attention_override", None)
+        if getattr(options.get(OVERRIDE), "made_by_nava", False):
+            del options[OVERRIDE]  # another node's is left where it is
         if kernel != "auto":
             function = get_attention_function(kernel, None)
             if function is None:
@@ -87,5 +90,5 @@ class NavaAttention(io.ComfyNode):
                     f"NavaAttention, kernel: {kernel} is not installed. Install it with\n"
                     f"  {sys.executable} -m pip install {package}\nand restart ComfyUI, or choose auto or pytorch."
                 )
-            options["optimized_attention_override"] = override_with(kernel, function)
+            options[OVERRIDE] = override_with(kernel, function)
         return io.NodeOutput(model)

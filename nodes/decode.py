@@ -5,7 +5,9 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..nava_core.media import fit_length
 from ..nava_core.sizes import FPS, ClipLength
-from .host import AUDIO_CHANNELS
+from .formats import AUDIO_CHANNELS
+from .graph import consumers, source
+from .latent import MODES
 from .picture import decode_picture
 from .sound import decode_sound
 from .vae import require_audio_vae, require_video_vae
@@ -32,6 +34,7 @@ class NavaDecode(io.ComfyNode):
                 io.Audio.Output("audio", display_name="audio"),
                 io.Float.Output("fps", display_name="fps", tooltip="Frame rate, for CreateVideo."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -43,6 +46,8 @@ class NavaDecode(io.ComfyNode):
             require_video_vae(video_vae, "NavaDecode, video_vae")
         if audio_vae is not None:
             require_audio_vae(audio_vae, "NavaDecode, audio_vae")
+        if cls.hidden is not None and cls.hidden.prompt:
+            check_streams(cls.hidden.prompt, cls.hidden.unique_id, video_vae is not None, audio_vae is not None)
         return ["latent"]
 
     @classmethod
@@ -51,22 +56,50 @@ class NavaDecode(io.ComfyNode):
         parts = samples.unbind() if samples.is_nested else [samples]
         sound = next((p for p in parts if p.shape[1] == AUDIO_CHANNELS), None)
         picture = next((p for p in parts if p.shape[1] != AUDIO_CHANNELS), None)
-        images = ExecutionBlocker("NavaDecode, images: this LATENT has no picture")
-        audio = ExecutionBlocker("NavaDecode, audio: this LATENT has no sound")
-        if picture is not None:
-            if video_vae is None:
-                images = ExecutionBlocker("NavaDecode, images: connect video_vae to decode the picture")
-            else:
-                images = decode_picture(picture, video_vae, tiling)
-        if sound is not None:
-            if audio_vae is None:
-                audio = ExecutionBlocker("NavaDecode, audio: connect audio_vae to decode the sound")
-            else:
-                waveform, rate = decode_sound(sound, audio_vae)
-                if picture is not None:
-                    frames = ClipLength(picture.shape[2]).frames
-                    waveform = fit_length(waveform, round(frames * rate / FPS))
-                    # the clips of a batch follow each other as frames, so they do as sound
-                    waveform = waveform.movedim(0, 1).flatten(1)[None]
-                audio = {"waveform": waveform, "sample_rate": rate}
+        images, audio = cls.absent(0), cls.absent(1)
+        if picture is not None and video_vae is not None:
+            images = decode_picture(picture, video_vae, tiling)
+        if sound is not None and audio_vae is not None:
+            waveform, rate = decode_sound(sound, audio_vae)
+            if picture is not None:
+                frames = ClipLength(picture.shape[2]).frames
+                waveform = fit_length(waveform, round(frames * rate / FPS))
+                # the clips of a batch follow each other as frames, so they do as sound
+                waveform = waveform.movedim(0, 1).flatten(1)[None]
+            audio = {"waveform": waveform, "sample_rate": rate}
         return io.NodeOutput(images, audio, float(FPS))
+
+    @classmethod
+    def absent(cls, output: int):
+        """What stands for a stream that is not there: nothing, or, where a node needs one, a block that skips that node."""
+        hidden = cls.hidden
+        takers = consumers(hidden.prompt, hidden.unique_id, output) if hidden is not None and hidden.prompt else []
+        return ExecutionBlocker(None) if any(needed for _, _, needed in takers) else None
+
+
+def check_streams(prompt: dict, node_id: str, has_video_vae: bool, has_audio_vae: bool) -> None:
+    """Refuse, before sampling, a graph in which what is made is not decoded, or goes only where the other stream is needed."""
+    size = source(prompt, node_id, "latent", "NavaEmptyLatent")
+    mode = size["inputs"].get("mode") if size else None
+    if mode not in MODES:
+        return
+    made = {"picture": (0, "video" in mode, has_video_vae), "sound": (1, "audio" in mode, has_audio_vae)}
+    takers = {what: consumers(prompt, node_id, output) for what, (output, _, _) in made.items()}
+    for what, (_, is_made, has_vae) in made.items():
+        vae = "video_vae" if what == "picture" else "audio_vae"
+        if is_made and takers[what] and not has_vae:
+            raise ValueError(f"NavaDecode, {vae}: the {what} is used but there is no VAE for it. Connect {vae}.")
+    absent = {
+        taker for what, (_, is_made, _) in made.items() if not is_made for taker, _, needed in takers[what] if needed
+    }
+    used = {taker for what, (_, is_made, _) in made.items() if is_made for taker, _, _ in takers[what]}
+    if used and used <= absent:
+        missing = next(what for what, (_, is_made, _) in made.items() if not is_made)
+        raise ValueError(
+            f"NavaDecode: NavaEmptyLatent, mode is {mode}, and every node that takes the result needs the {missing} too. "
+            + (
+                "Connect SaveAudio or PreviewAudio to audio."
+                if missing == "picture"
+                else "Connect one that takes images alone."
+            )
+        )

@@ -1,11 +1,14 @@
 """A picture -> the first frame of a LATENT."""
 
+import logging
+
 import comfy.utils
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 
 from ..nava_core.sizes import PIXELS, nearest_trained_shape
+from .masks import KEEPS_FIRST_FRAME
 from .vae import require_video_vae
 
 SIZES = ("as the latent", "nearest trained shape")
@@ -22,16 +25,17 @@ class NavaFirstFrame(io.ComfyNode):
             "The picture is scaled to cover the size and centre-cropped.",
             search_aliases=["image to video", "i2v"],
             inputs=[
-                io.Image.Input("image", tooltip="Any size; alpha is ignored. Several pictures make a batch of clips."),
+                io.Image.Input("image", tooltip="Any size; alpha is ignored. Of several pictures, such as a video, the first is used, unless the batch is as large or each_picture is on."),
                 io.Vae.Input("video_vae", tooltip="The Wan 2.2 video VAE."),
                 io.Latent.Input("latent", tooltip="From NavaEmptyLatent: gives length, sound and (if wanted) size."),
                 io.Combo.Input("size", options=list(SIZES), default=SIZES[0], tooltip="The size of the latent, or the trained shape whose aspect is nearest to the picture's."),
+                io.Boolean.Input("each_picture", default=False, optional=True, advanced=True, tooltip="Make a clip from each of several pictures, instead of one from the first."),
             ],
             outputs=[io.Latent.Output("latent", display_name="latent", tooltip="For the sampler; the first frame is masked.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, video_vae, latent, size) -> io.NodeOutput:
+    def execute(cls, image, video_vae, latent, size, each_picture=False) -> io.NodeOutput:
         require_video_vae(video_vae, "NavaFirstFrame, video_vae")
         samples = latent["samples"]
         video, *audio = samples.unbind() if samples.is_nested else [samples]
@@ -39,6 +43,10 @@ class NavaFirstFrame(io.ComfyNode):
             raise ValueError("NavaFirstFrame, latent: it has no picture. Set NavaEmptyLatent to a mode with video.")
         if 0 in image.shape:
             raise ValueError("NavaFirstFrame, image: it is empty")
+        notes = []
+        if image.shape[0] > 1 and not each_picture and video.shape[0] != image.shape[0]:
+            notes.append(f"{image.shape[0]} pictures came in, the first is used. each_picture makes a clip from each.")
+            image = image[:1]
         rows, columns = video.shape[-2:]
         if size == SIZES[1]:
             width, height = nearest_trained_shape(image.shape[2], image.shape[1])
@@ -69,4 +77,7 @@ class NavaFirstFrame(io.ComfyNode):
             out["noise_mask"] = NestedTensor([mask, torch.ones_like(sound[:, :1])])
         else:
             out["samples"], out["noise_mask"] = new, mask
-        return io.NodeOutput(out)
+        setattr(out["samples"], KEEPS_FIRST_FRAME, True)
+        for note in notes:
+            logging.warning("NavaFirstFrame: %s", note)
+        return io.NodeOutput(out, ui={"text": notes} if notes else None)

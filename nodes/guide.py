@@ -6,8 +6,11 @@ import node_helpers
 from comfy_api.latest import io
 
 from ..nava_core.guidance import COND, MASKED, UNCOND, VOICELESS, Guidance
-from ..nava_core.sizes import ClipLength
-from .host import AUDIO_CHANNELS, JOINT, VOICE_POSITIONS, VOICES, is_audio, require_nava
+from .checks import check_latents
+from .formats import is_audio
+from .hooks import guided_stream, has_functions, name_unused
+from .host import JOINT, VOICE_POSITIONS, VOICES, require_nava
+from .masks import KEEPS_FIRST_FRAME, holding_first_frame, per_latent_frame
 
 PASSES = (COND, UNCOND, MASKED, VOICELESS)
 
@@ -38,15 +41,21 @@ class NavaGuidance(comfy.samplers.CFGGuider):
             }
         )
 
-    def sample(self, noise, latent_image, *args, **kwargs):
+    def sample(self, noise, latent_image, sampler, sigmas, denoise_mask=None, **kwargs):
         shapes = [t.shape for t in (latent_image.unbind() if latent_image.is_nested else [latent_image])]
         config = self.model_patcher.model.nava_config
-        check_latents(shapes, config)
+        check_latents(shapes, config, "NavaGuider, latent")
         self.lone_audio = len(shapes) == 1 and is_audio(shapes[0], config)
         has_audio = self.lone_audio or len(shapes) > 1
         self.weights = self.guidance.weights(not self.lone_audio, has_audio, self.has_voices)
         self.passes = [COND, *self.weights]
-        return super().sample(noise, latent_image, *args, **kwargs)
+        self.told = set()
+        if not self.lone_audio and not getattr(denoise_mask, "is_nested", False):
+            if denoise_mask is not None:
+                denoise_mask = per_latent_frame(denoise_mask, shapes[0][2])
+            if getattr(latent_image, KEEPS_FIRST_FRAME, False):
+                denoise_mask = holding_first_frame(denoise_mask, shapes[0])
+        return super().sample(noise, latent_image, sampler, sigmas, denoise_mask=denoise_mask, **kwargs)
 
     def inner_sample(self, *args, latent_shapes=None, **kwargs):
         self.latent_shapes = latent_shapes
@@ -62,18 +71,29 @@ class NavaGuidance(comfy.samplers.CFGGuider):
             weights = {name: w for name, w in weights.items() if name == UNCOND}
         run = [conds[p] if p == COND or p in weights else None for p in PASSES]
         outputs = comfy.samplers.calc_cond_batch(self.inner_model, run, x, timestep, model_options)
-        mixed = self.guidance.combine(dict(zip(PASSES, map(self._streams, outputs), strict=True)), weights)
+        name_unused(model_options, self.told)
+        streams = dict(zip(PASSES, map(self._streams, outputs), strict=True))
+        if has_functions(model_options):
+            mixed = self._through_functions(streams, weights, x, timestep, model_options, (conds[COND], conds[UNCOND]))
+        else:
+            mixed = self.guidance.combine(streams, weights)
         parts = [t for t in mixed if t is not None]
-        denoised = parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]
-        for hook in model_options.get("sampler_post_cfg_function", []):
-            denoised = hook(
-                {
-                    "denoised": denoised, "cond": conds[COND], "uncond": conds[UNCOND], "cond_scale": self.cfg,
-                    "model": self.inner_model, "cond_denoised": outputs[0], "uncond_denoised": outputs[1],
-                    "sigma": timestep, "model_options": model_options, "input": x,
-                }
-            )  # fmt: skip
-        return denoised
+        return parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]
+
+    def _through_functions(self, streams, weights, x, timestep, model_options, conds):
+        """As `Guidance.combine`, with the text contrast made by the functions that nodes put on the model."""
+        out = []
+        for i, (cond, given) in enumerate(zip(streams[COND], self._streams(x), strict=True)):
+            if cond is None:
+                out.append(None)
+                continue
+            uncond = streams[UNCOND][i] if UNCOND in weights else None
+            scale = 1 + weights[UNCOND][i] if UNCOND in weights else 1.0
+            contrasts = [(w[i], streams[name][i]) for name, w in weights.items() if name != UNCOND and w[i]]
+            out.append(
+                guided_stream(cond, uncond, scale, contrasts, given, timestep, self.inner_model, model_options, conds)
+            )
+        return out
 
     def _streams(self, latent):
         """(video, audio) of a latent as the sampler sees it."""
@@ -86,33 +106,6 @@ class NavaGuidance(comfy.samplers.CFGGuider):
 def is_active(conds, sigma: float) -> bool:
     """Whether any of these conditions acts at this noise level; a pass without one would be a contrast with nothing."""
     return any(c.get("timestep_start", sigma) >= sigma >= c.get("timestep_end", sigma) for c in conds)
-
-
-def check_latents(shapes, config) -> None:
-    """Refuse latents that this model cannot take, before anything expensive happens."""
-    if len(shapes) > 2:
-        raise ValueError(f"NavaGuider, latent: it holds {len(shapes)} streams, NAVA takes picture and sound")
-    *video, audio = shapes if len(shapes) == 2 else (shapes[0], None)
-    video = video[0]
-    if audio is None and is_audio(video, config):
-        video, audio = None, video
-    if video is not None and (len(video) != 5 or video[1] != config.vid_in_dim):
-        raise ValueError(
-            f"NavaGuider, latent: the picture has shape {list(video)}, NAVA needs [batch, {config.vid_in_dim}, time, "
-            "height, width]. Make it with NavaEmptyLatent, or encode with the Wan 2.2 VAE."
-        )
-    if audio is not None and (audio[1] != AUDIO_CHANNELS or audio[1] * audio[-1] != config.audio_in_dim):
-        raise ValueError(
-            f"NavaGuider, latent: the sound has shape {list(audio)}, NAVA needs [batch, {AUDIO_CHANNELS}, steps, "
-            f"{config.audio_in_dim // AUDIO_CHANNELS}]. Make it with NavaEmptyLatent, or encode with the LTX audio VAE."
-        )
-    if video is not None and audio is not None and config.vid_in_dim == 48:
-        wanted, found = ClipLength(video[2]).audio_steps, audio[2]
-        if wanted != found:
-            raise ValueError(
-                f"NavaGuider, latent: {ClipLength(video[2]).frames} frames need {wanted} audio steps, the sound has "
-                f"{found}. Cut or pad the audio latent, or take both from one NavaEmptyLatent."
-            )
 
 
 def check_text(conditioning, config, name: str) -> None:

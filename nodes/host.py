@@ -25,9 +25,11 @@ from ..nava_core.config import NavaConfig
 from ..nava_core.latents import audio_to_tokens, tokens_to_audio
 from ..nava_core.schedule import FIRST_SIGMA
 from ..nava_core.transformer import NavaTransformer
+from . import lora
+from .checks import check_conditioning, check_latents, check_model_options, check_places, check_schedule
+from .formats import AUDIO_CHANNELS, is_audio
 from .live import LiveView
 
-AUDIO_CHANNELS = 8  # of the LTX audio VAE's latent
 MAX_TIMESTEP = 999  # the released sampler tells the network no later one; schedules of the host begin at 1000
 SMALLEST_REST = 1e-6
 # Float32 copies of the latent that sampler, guidance and the host keep around the network, for each row of a pass: traced,
@@ -40,16 +42,12 @@ LATENT_SHAPES = "nava_latent_shapes"  # of a packed latent, for trainers that ha
 TEXT_MEMORIES = "nava_text_memories"  # in transformer_options, for the length of one sampling run
 
 
-def is_audio(shape, config: NavaConfig) -> bool:
-    """Whether a latent of this shape is sound: `[B, 8, L, 16]`, or `[B, 8, 1, L, 16]` as stock samplers reshape it."""
-    return shape[1] == AUDIO_CHANNELS != config.vid_in_dim
-
-
 class NavaDiffusionModel(NavaTransformer):
     """The transformer behind the calling convention of ComfyUI's diffusion models."""
 
     def __init__(self, config: NavaConfig, device=None, dtype=None, operations=None):
         super().__init__(config, operations, optimized_attention, apply_rope1, device, dtype)
+        self.in_channels = max(config.vid_in_dim, AUDIO_CHANNELS)  # RenormCFG asks how many channels to look at
 
     def forward(self, x, timestep, context, transformer_options={}, **kwargs):
         """x: a video or audio latent, or [video, audio]; context: rows from `embed_context`. Returns the same form."""
@@ -58,6 +56,7 @@ class NavaDiffusionModel(NavaTransformer):
         ).execute(x, timestep, context, transformer_options, **kwargs)
 
     def _forward(self, x, timestep, context, transformer_options={}, nava=None, **kwargs):
+        check_places(transformer_options)
         levels_and_joint = dict(nava or {})
         raw = levels_and_joint.pop("raw_text", None)
         if raw is not None:
@@ -171,6 +170,21 @@ class PlainVideoLatents(latent_formats.LatentFormat):
         self.latent_channels = FittingChannels(channels)
 
 
+class NoSuchSetting(KeyError, ValueError):
+    def __str__(self):
+        return (
+            f"NAVA is no UNet: it has no {self.args[0]}, which the node that asks for it (as FreeU, HyperTile and Deep Shrink "
+            "do) needs. Take that node off the model."
+        )
+
+
+class Settings(dict):
+    """The settings by which the host builds the network, with a sentence for nodes that ask for those of other models."""
+
+    def __missing__(self, key):
+        raise NoSuchSetting(key)
+
+
 class NavaModelConfig(supported_models_base.BASE):
     """What ComfyUI wants to know of a model before it builds it."""
 
@@ -181,6 +195,7 @@ class NavaModelConfig(supported_models_base.BASE):
 
     def __init__(self, config: NavaConfig):
         super().__init__({"config": config})
+        self.unet_config = Settings(self.unet_config)
         if config.vid_in_dim != self.latent_format.latent_channels:
             self.latent_format = PlainVideoLatents(config.vid_in_dim)
 
@@ -229,7 +244,8 @@ class NavaModel(model_base.BaseModel):
         if text is None:  # an unconditional pass: no words at all
             text = torch.zeros(1, 0, self.nava_config.text_dim)
         text = text.to(device=kwargs["device"], dtype=self.get_dtype_inference())
-        voices = kwargs.get(VOICES)
+        # ConditioningZeroOut leaves the voices in what becomes the negative; the unconditional pass has none
+        voices = kwargs.get(VOICES) if kwargs.get("prompt_type") != "negative" else None
         positions = kwargs.get(VOICE_POSITIONS, ())
         if kwargs.get("hooks") is not None or model_management.in_training:
             payload["raw_text"] = RawText(None if voices is None else voices.clone(), tuple(positions))
@@ -305,6 +321,12 @@ def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mas
     """
     guider = executor.class_obj
     model = guider.model_patcher.model
+    shapes = latent_shapes or [noise.shape]
+    if not model_management.in_training:
+        check_latents(shapes, model.nava_config, "NAVA, latent")
+        check_schedule(sigmas)
+        check_conditioning(guider.conds, packed=len(shapes) > 1)
+        check_model_options(guider.model_options)
     callback = LiveView(model, latent_shapes or [noise.shape], getattr(guider, "passes", ())).wrap(callback)
     options = guider.model_options.setdefault("transformer_options", {})
     if not guider.model_patcher.hook_patches:  # scheduled weight changes would make remembered values stale
@@ -390,3 +412,6 @@ def require_nava(model, node_input: str) -> NavaModel:
         kind = type(inner).__name__ if inner is not None else type(model).__name__
         raise ValueError(f"{node_input}: this MODEL is not NAVA (it is {kind}). Load one with NavaModelLoader.")
     return inner
+
+
+lora.install(lambda model: isinstance(model, NavaModel))

@@ -1,12 +1,14 @@
 """Sizes and pictures -> LATENT."""
 
+import math
+
 import comfy.model_management
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 
 from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLength, check_side
-from .host import AUDIO_CHANNELS
+from .formats import AUDIO_CHANNELS
 
 VIDEO_CHANNELS = 48
 AUDIO_BINS = 16
@@ -38,6 +40,8 @@ class NavaEmptyLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, mode, width, height, seconds, batch_size) -> io.NodeOutput:
+        if not math.isfinite(seconds):
+            raise ValueError(f"NavaEmptyLatent, seconds: {seconds} is no length. Give a number of seconds, such as 6.")
         length = ClipLength.nearest(seconds * FPS)
         device = comfy.model_management.intermediate_device()
         latents = []

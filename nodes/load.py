@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import logging
+import pickle
 from pathlib import Path
 from unittest import mock
 
@@ -12,10 +14,13 @@ import comfy.sd
 import comfy.text_encoders.wan
 import comfy.utils
 import folder_paths
+import psutil
+import safetensors
 import torch
 from comfy_api.latest import io
 
-from ..nava_core import checkpoint
+from ..nava_core import checkpoint, files
+from ..nava_core.gguf_file import read_gguf
 from .fp8_rows import RowScaledOps, has_row_scales
 from .host import build_patcher
 
@@ -42,7 +47,9 @@ def is_there(node_input: str, kind: str, name: str) -> bool | str:
     """True when a model file is in its folder, else where it comes from and where it goes."""
     if folder_paths.get_full_path(kind, name) is not None:
         return True
-    there = ", ".join(folder_paths.get_filename_list(kind)) or "no file"
+    there = (
+        ", ".join(model_files() if kind == "diffusion_models" else folder_paths.get_filename_list(kind)) or "no file"
+    )
     return f"{node_input}: {name} is not in models/{kind} (there: {there}). Get it from {SOURCES[kind]}."
 
 
@@ -55,6 +62,19 @@ def naming(node_input: str):
         raise checkpoint.CheckpointError(f"{node_input}: {error}") from error
 
 
+def read_weights(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(weights, metadata) of a model file, read by the host. Raises CheckpointError for what is none or is damaged."""
+    files.refuse_foreign_content(Path(path))
+    try:
+        weights, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise files.unreadable(Path(path), error) from error
+    if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
+        raise checkpoint.CheckpointError(f"{Path(path).name} holds no weights by name: it is not a model file")
+    checkpoint.refuse_bad_weights(weights, Path(path).name)
+    return weights, metadata or {}
+
+
 def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool = False):
     """A NAVA checkpoint as a ModelPatcher. Raises CheckpointError; for safetensors, before any weight is read.
 
@@ -64,11 +84,11 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
     if path.endswith((".safetensors", ".sft")):
         shapes, metadata = checkpoint.read_header(path)
     else:
-        weights, metadata = comfy.utils.load_torch_file(path, safe_load=True), {}
+        weights, metadata = read_gguf(path) if path.endswith(".gguf") else read_weights(path)
         shapes = {k: tuple(v.shape) for k, v in weights.items()}
     config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
     if weights is None:
-        weights = comfy.utils.load_torch_file(path)
+        weights, _ = read_weights(path)
     weights = checkpoint.without_prefix(weights)
     weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
     options = {"dtype": DTYPES[weight_dtype], "fast_fp8": weight_dtype.endswith("_fast")}
@@ -83,6 +103,29 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
         model.hook_mode = comfy.hooks.EnumHookMode.MinVram
     model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
     return model
+
+
+def model_files() -> list[str]:
+    """Model files to choose from: the host's list, and the GGUF files beside them, which the host does not list."""
+    found = list(folder_paths.get_filename_list("diffusion_models"))
+    for folder in folder_paths.get_folder_paths("diffusion_models"):
+        found += sorted(str(f.relative_to(folder)) for f in Path(folder).rglob("*.gguf"))
+    return list(dict.fromkeys(found))
+
+
+def memory_advice(path: str, total_ram: int) -> str | None:
+    """What to say of a float32 file that fills the RAM of this machine, or None."""
+    size = Path(path).stat().st_size
+    if not path.endswith((".safetensors", ".sft")) or size < total_ram / 2:
+        return None
+    with safetensors.safe_open(path, framework="pt") as file:
+        if all(file.get_slice(k).get_dtype() != "F32" for k in file.keys()):
+            return None
+    name = Path(path)
+    return (
+        f"{name.name} is float32 and takes {size / 1e9:.0f} of this machine's {total_ram / 1e9:.0f} GB of RAM. A bf16 copy takes "
+        f"half and gives the same on a graphics card: python run.py convert {name.name} {name.stem}_bf16.safetensors --dtype bf16"
+    )
 
 
 def compute_dtype() -> torch.dtype:
@@ -106,7 +149,7 @@ class NavaModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=folder_paths.get_filename_list("diffusion_models"),
+                    options=model_files(),
                     tooltip="A NAVA checkpoint in models/diffusion_models: NAVA.safetensors, NAVA_fp8.safetensors or a "
                     "community bf16 file.",
                 ),
@@ -130,7 +173,11 @@ class NavaModelLoader(io.ComfyNode):
     def execute(cls, model_name, weight_dtype) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         with naming("NavaModelLoader, model_name"):
-            return io.NodeOutput(load_model(path, weight_dtype))
+            model = load_model(path, weight_dtype)
+        advice = memory_advice(path, psutil.virtual_memory().total)
+        if advice:
+            logging.warning("NavaModelLoader: %s", advice)
+        return io.NodeOutput(model, ui={"text": [advice]} if advice else None)
 
 
 UMT5_BLOCK = "encoder.block.{}.layer.0.SelfAttention.q.weight"
@@ -138,7 +185,11 @@ UMT5_BLOCK = "encoder.block.{}.layer.0.SelfAttention.q.weight"
 
 def umt5_sizes(weights: dict[str, torch.Tensor], name: str) -> dict[str, int]:
     """The settings of a umT5 encoder that tensor shapes tell, under their transformers names."""
-    needed = ("shared.weight", "encoder.final_layer_norm.weight", UMT5_BLOCK.format(0))
+    block = "encoder.block.0.layer."
+    needed = (
+        "shared.weight", "encoder.final_layer_norm.weight", UMT5_BLOCK.format(0),
+        block + "0.SelfAttention.relative_attention_bias.weight", block + "1.DenseReluDense.wi_0.weight",
+    )  # fmt: skip
     if any(k not in weights for k in needed):
         cause = checkpoint.likely_cause(k for k in weights if not k.startswith(("shared.", "encoder.")))
         hint = f"It looks like {cause}." if cause else "NAVA uses the umT5-xxl encoder that Wan uses."
@@ -147,12 +198,12 @@ def umt5_sizes(weights: dict[str, torch.Tensor], name: str) -> dict[str, int]:
         raise checkpoint.CheckpointError(
             f"{name} has no tokenizer inside (the key spiece_model). Use the umt5_xxl file made for ComfyUI."
         )
-    buckets, heads = weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"].shape
+    buckets, heads = weights[block + "0.SelfAttention.relative_attention_bias.weight"].shape
     inner, d_model = weights[UMT5_BLOCK.format(0)].shape[0], weights["encoder.final_layer_norm.weight"].shape[0]
     return {
         "d_model": d_model,
         "d_kv": inner // heads,
-        "d_ff": weights["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"].shape[0],
+        "d_ff": weights[block + "1.DenseReluDense.wi_0.weight"].shape[0],
         "num_heads": heads,
         "num_layers": sum(UMT5_BLOCK.format(i) in weights for i in range(100)),
         "relative_attention_num_buckets": buckets,
@@ -202,9 +253,9 @@ class NavaTextEncoderLoader(io.ComfyNode):
     @classmethod
     def execute(cls, clip_name, device) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("text_encoders", clip_name)
-        weights, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
-        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
         with naming("NavaTextEncoderLoader, clip_name"):
+            weights, metadata = read_weights(path)
+            weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
             model_options = {"umt5xxl_model_config": umt5_sizes(weights, clip_name)}
         if device == "cpu":
             model_options["load_device"] = model_options["offload_device"] = torch.device("cpu")
@@ -222,9 +273,9 @@ class NavaTextEncoderLoader(io.ComfyNode):
 def wan22_sizes(weights: dict[str, torch.Tensor], name: str) -> dict[str, int]:
     """The sizes of a Wan2.2 video VAE that tensor shapes tell."""
     marks = ("decoder.middle.0.residual.0.gamma", "decoder.upsamples.0.upsamples.0.residual.2.weight")
-    if any(k not in weights for k in marks):
+    if any(k not in weights for k in (*marks, "encoder.conv1.weight", "decoder.head.0.gamma", "conv2.weight")):
         cause = checkpoint.likely_cause(k for k in weights if not k.startswith("decoder.middle."))
-        if "decoder.middle.0.residual.0.gamma" in weights:
+        if marks[0] in weights and marks[1] not in weights:
             cause = "the Wan 2.1 VAE (16 channels)"
         hint = f"It looks like {cause}." if cause else "NAVA uses wan2.2_vae.safetensors."
         raise checkpoint.CheckpointError(f"{name} is not a Wan 2.2 video VAE. {hint}")
@@ -260,8 +311,8 @@ class NavaVideoVAELoader(io.ComfyNode):
     @classmethod
     def execute(cls, vae_name) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("vae", vae_name)
-        weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
         with naming("NavaVideoVAELoader, vae_name"):
+            weights, metadata = read_weights(path)
             sizes = wan22_sizes(weights, vae_name)
         stock = comfy.ldm.wan.vae2_2.WanVAE
         # The host's VAE class has the released widths written in; let it build the file's instead.

@@ -28,7 +28,7 @@ def tiles_for(vae, shape, tiling: str) -> list[int | None]:
         return [t for t in tiles if t <= 32] or tiles[-1:]
     # other models make room first, as they would for the host's own decoding
     comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory_needed(vae, shape, None))
-    free = comfy.model_management.get_free_memory(vae.device) * SPARE
+    free = vae.patcher.get_free_memory(vae.device) * SPARE  # counts what the host would free by itself
     choices = [None, *tiles]
     fitting = [t for t in choices if memory_needed(vae, shape, t) < free]
     return fitting or tiles[-1:]

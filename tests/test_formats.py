@@ -307,6 +307,71 @@ def test_convert_is_atomic_and_honest(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again.safetensors", "broken.safetensors", "out.safetensors"]
 
 
+def test_convert_on_a_full_disk(tmp_path, monkeypatch):
+    """Too little room is noticed before writing, or while writing; either way nothing is left behind."""
+    import errno
+    import shutil
+    from collections import namedtuple
+
+    from nava_core import convert as module
+
+    target = tmp_path / "out.safetensors"
+    with monkeypatch.context() as m:
+        m.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "total used free")(1, 1, 1000))
+        with pytest.raises(CheckpointError, match=r"out.safetensors does not fit: .* GB are needed"):
+            convert(TINY, target, "bf16")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"does not fit: .* No space left"):
+        convert(TINY, target, "bf16")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0"])
+def test_gguf(nava, golden, tmp_path, kind):
+    """A GGUF file, its matrices quantised as converters do it, loads, is listed, and comes near float32."""
+    gguf = pytest.importorskip("gguf")
+    import folder_paths
+
+    weights, metadata = load_file(TINY), checkpoint.read_header(TINY)[1]
+    writer = gguf.GGUFWriter(tmp_path / "nava.gguf", "nava")
+    writer.add_string("nava_config", metadata["nava_config"])
+    for key, weight in weights.items():
+        key, weight = key.removeprefix("backbone."), weight.float()
+        if weight.ndim > 4:
+            writer.add_array(f"comfy.gguf.orig_shape.{key}", list(weight.shape))
+            weight = weight.reshape(weight.shape[0], -1)
+        quantise = weight.ndim == 2 and weight.shape[1] % 32 == 0 and is_fp8_layer(key)
+        as_type = gguf.GGMLQuantizationType[kind if quantise else "F32"]
+        writer.add_tensor(key, gguf.quants.quantize(weight.numpy(), as_type), raw_dtype=as_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    folder_paths.add_model_folder_path("diffusion_models", str(tmp_path))
+    assert "nava.gguf" in nava("load").model_files()
+    patcher = nava("load").load_model(str(tmp_path / "nava.gguf"), "default")
+    found, wanted = velocity(patcher, golden), reference(golden)
+    error = ((found - wanted).norm() / wanted.norm()).item()
+    print(f"GGUF {kind}: relative error {error:.4f}")
+    assert error < 0.05
+    (tmp_path / "cut.gguf").write_bytes((tmp_path / "nava.gguf").read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r"cut\.gguf"):
+        nava("load").load_model(str(tmp_path / "cut.gguf"))
+
+
+def test_gguf_without_its_reader(nava, tmp_path, monkeypatch):
+    import sys
+
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(CheckpointError, match="pip install gguf"):
+        nava("load").load_model(str(tmp_path / "x.gguf"))
+
+
 def test_fp8_layout_is_the_released_one(tmp_path):
     convert(TINY, tmp_path / "fp8.safetensors", "fp8")
     found = load_file(tmp_path / "fp8.safetensors")
@@ -482,6 +547,13 @@ def test_attention_node(nava, files, caplog):
     assert "optimized_attention_override" not in node.execute(chosen, "auto")[0].model_options["transformer_options"]
     with pytest.raises(ValueError, match="pip install flash-attn"):
         node.execute(patcher, "flash")
+    foreign = patcher.clone()
+    theirs = foreign.model_options["transformer_options"]["optimized_attention_override"] = lambda f, *a, **k: f(
+        *a, **k
+    )
+    assert (
+        node.execute(foreign, "auto")[0].model_options["transformer_options"]["optimized_attention_override"] is theirs
+    )
     override = nava("attention").override_with("sage", None)
     q = torch.randn(1, 4, 64)
     for _ in range(2):

@@ -216,3 +216,70 @@ def test_lora_hook_on_the_text_layers(model):
     hooked = comfy.hooks.set_hooks_for_conditioning(text(model), comfy.hooks.create_hook_lora(lora, 1.0, 0.0))
     close(ksampler(model, latent, steps=2, cfg=1.0, positive=hooked), wanted)
     close(ksampler(model, latent, steps=2), plain, 0.0)
+
+
+def test_lora_key_styles(nava, model, caplog):
+    """Every style of name reaches its layer; a file that fits no layer says so, in hooks too."""
+    import comfy.hooks
+    import comfy.sd
+
+    up, down = torch.randn(64, 2), torch.randn(2, 64)
+    path = "double_blocks.1.cross_attn.v_audio"
+    styles = nava("lora").names_of(path)
+    assert {"lycoris_" + path.replace(".", "_"), "base_model.model." + path, "backbone." + path} <= set(styles)
+    for style in (*styles, f"base_model.model.{path}|default"):
+        name, _, adapter = style.partition("|")
+        middle = f".{adapter}" if adapter else ""
+        lora = {f"{name}.lora_A{middle}.weight": down, f"{name}.lora_B{middle}.weight": up}
+        patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0)
+        assert list(patched.patches) == [f"diffusion_model.{path}.weight"], style
+    assert "changes nothing" not in caplog.text
+    foreign = {"blocks.0.attn.lora_A.weight": down, "blocks.0.attn.lora_B.weight": up}
+    comfy.sd.load_lora_for_models(model, None, foreign, 1.0, 0)
+    assert "no key that fits NAVA" in caplog.text and "blocks.0.attn" in caplog.text
+    caplog.clear()
+    hooked = comfy.hooks.set_hooks_for_conditioning(text(model), comfy.hooks.create_hook_lora(foreign, 1.0, 0.0))
+    ksampler(model, {"samples": empty()}, steps=1, positive=hooked)
+    assert "no key that fits NAVA" in caplog.text
+
+
+def test_functions_that_run_the_passes_themselves_are_named(nava, model, caplog):
+    """What replaces the passes of a step has no effect under NavaGuider, and is named once."""
+    from test_compatibility import Bench
+
+    patched = model.clone()
+
+    def skip_layers(args):
+        raise AssertionError("never called")
+
+    patched.set_model_sampler_calc_cond_batch_function(skip_layers)
+    Bench(nava, model).guided(patched)
+    assert caplog.text.count("runs the passes of a step itself") == 1
+
+
+def test_guidance_through_functions_is_the_guidance(nava, model):
+    """A function that does what is done anyway changes nothing, stream by stream, with its own scale each."""
+    from test_compatibility import Bench
+
+    seen = []
+
+    def usual(args):
+        seen.append((args["cond_scale"], args["cond"].shape))
+        return args["uncond"] + args["cond_scale"] * (args["cond"] - args["uncond"])
+
+    patched = model.clone()
+    patched.set_model_sampler_cfg_function(usual)
+    bench = Bench(nava, model)
+    close(bench.guided(patched), bench.guided(), 1e-5)
+    assert set(seen) == {(4.0, (1, 6, 3, 4, 6)), (3.0, (1, 8, 7, 1))}
+
+
+def test_solver_near_pure_noise():
+    """Levels that are both treated as pure noise make no division by zero; schedules of other models are refused."""
+    sigmas = torch.tensor([1.0, 0.9999999, 0.99999985, 0.9, 0.0])
+    out = nava_core.sample_unipc(lambda x, s: x * 0.5, torch.randn(3), sigmas)
+    assert torch.isfinite(out).all()
+    with pytest.raises(ValueError, match="another kind of model"):
+        nava_core.sample_unipc(lambda x, s: x, torch.randn(3), torch.tensor([14.6, 1.0, 0.0]))
+    with pytest.raises(ValueError, match="strictly"):
+        nava_core.sample_unipc(lambda x, s: x, torch.randn(3), torch.tensor([float("nan"), 0.0]))

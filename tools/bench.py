@@ -277,36 +277,49 @@ def table(rows: list[dict]) -> None:
     print(flush=True)
 
 
+SIZES = (
+    ("dim 512, 3x22x40, 10 steps", SMALL, (3, 22, 40), 10),
+    ("dim 512, 7x22x40, 26 steps", SMALL, (7, 22, 40), 26),
+    ("dim 1024, 3x22x40, 10 steps", MID, (3, 22, 40), 10),
+    ("dim 1024, 7x22x40, 26 steps", MID, (7, 22, 40), 26),
+    ("dim 1024, 13x22x40, 52 steps", MID, (13, 22, 40), 52),
+)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--load", action="store_true")
     options = parser.parse_args()
-    report = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict] = []
+    report = {"torch": torch.__version__, "threads": torch.get_num_threads(), "complete": False, "speed": rows}
+
+    def keep() -> None:  # what there is so far: a bench that is cut short has written what it had
+        (options.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
+        (options.out / "bench.svg").write_text(plot(rows), encoding="utf-8")
+
     with torch.inference_mode():
-        rows = [
-            speed("dim 512, 3x22x40, 10 steps", SMALL, (3, 22, 40), 10),
-            speed("dim 512, 7x22x40, 26 steps", SMALL, (7, 22, 40), 26),
-            speed("dim 1024, 3x22x40, 10 steps", MID, (3, 22, 40), 10),
-            speed("dim 1024, 7x22x40, 26 steps", MID, (7, 22, 40), 26),
-            speed("dim 1024, 13x22x40, 52 steps", MID, (13, 22, 40), 52),
-        ]
+        for case in SIZES:
+            rows.append(speed(*case))
+            keep()
         if torch.cuda.is_available():
             rows += on_gpu()
-        report["speed"] = rows
         table(rows)
         report["against_plain_linear"] = against_plain()
+        keep()
         report["text_memory_speedup"] = text_memory()
+        keep()
         print("mid size against torch.nn.Linear:", report["against_plain_linear"])
         print("remembered text, speed-up:", report["text_memory_speedup"], "\n")
         report["precision"] = precision()
         table(report["precision"])
         if options.load:
+            keep()
             report["loading"] = loading()
             print("loading:", report["loading"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.out / "bench.svg").write_text(plot(rows), encoding="utf-8")
+    report["complete"] = True
+    keep()
     print(f"Wrote {options.out / 'bench.json'} and bench.svg")
     return 0
 

@@ -1,0 +1,75 @@
+"""What NAVA cannot take, said in one sentence before anything expensive happens."""
+
+import torch
+
+from ..nava_core.sizes import ClipLength
+from .formats import AUDIO_CHANNELS, is_audio
+
+
+def check_latents(shapes, config, where: str) -> None:
+    """Refuse latents that this model cannot take. where: what the message calls the input."""
+    if len(shapes) > 2:
+        raise ValueError(f"{where}: it holds {len(shapes)} streams, NAVA takes picture and sound")
+    video, audio = shapes if len(shapes) == 2 else (shapes[0], None)
+    if audio is None and is_audio(video, config):
+        video, audio = None, video
+    if video is not None and (len(video) != 5 or video[1] != config.vid_in_dim):
+        raise ValueError(
+            f"{where}: the picture has shape {list(video)}, NAVA needs [batch, {config.vid_in_dim}, time, "
+            "height, width]. Make it with NavaEmptyLatent, or encode with the Wan 2.2 VAE."
+        )
+    if audio is not None and (audio[1] != AUDIO_CHANNELS or audio[1] * audio[-1] != config.audio_in_dim):
+        raise ValueError(
+            f"{where}: the sound has shape {list(audio)}, NAVA needs [batch, {AUDIO_CHANNELS}, steps, "
+            f"{config.audio_in_dim // AUDIO_CHANNELS}]. Make it with NavaEmptyLatent, or encode with the LTX audio VAE."
+        )
+    if video is not None and audio is not None and config.vid_in_dim == 48:
+        wanted, found = ClipLength(video[2]).audio_steps, audio[2]
+        if wanted != found:
+            raise ValueError(
+                f"{where}: {ClipLength(video[2]).frames} frames need {wanted} audio steps, the sound has "
+                f"{found}. Cut or pad the audio latent, or take both from one NavaEmptyLatent."
+            )
+
+
+def check_schedule(sigmas) -> None:
+    if not torch.isfinite(sigmas).all():
+        raise ValueError(
+            "NAVA, sigmas: the schedule contains NaN (kl_optimal needs at least 2 steps). Use NavaScheduler, or more steps."
+        )
+    if float(sigmas.max()) > 1:
+        raise ValueError(
+            f"NAVA, sigmas: the schedule begins at {float(sigmas.max()):.4g}; NAVA's noise goes from 1 to 0. Use "
+            "NavaScheduler or BasicScheduler, not a schedule made for SD models."
+        )
+
+
+def check_conditioning(conds: dict, packed: bool) -> None:
+    """conds: name -> conditions as a guider keeps them. packed: picture and sound travel as one row of numbers."""
+    entries = [c for several in conds.values() for c in several]
+    for key, what in (("control", "a ControlNet"), ("gligen", "GLIGEN boxes")):
+        if any(c.get(key) is not None for c in entries):
+            raise ValueError(f"NAVA, conditioning: it carries {what}, which NAVA has no place for. Remove that node.")
+    for key, what in (("area", "an area"), ("mask", "a mask")):
+        if packed and any(key in c for c in entries):
+            raise ValueError(
+                f"NAVA, conditioning: it has {what}; picture and sound made together cannot be prompted by region. "
+                "Remove that node, or sample the picture alone (NavaEmptyLatent, mode video)."
+            )
+
+
+def check_model_options(options: dict) -> None:
+    check_places(options.get("transformer_options", {}))
+    dim = getattr(options.get("context_handler"), "dim", 2)
+    if dim != 2:
+        raise ValueError(f"NAVA, context windows: dim is {dim}; time is dim 2. Set it to 2 in the context window node.")
+
+
+def check_places(transformer_options: dict) -> None:
+    """Some nodes patch the model before a run, others only in the passes they add: this is asked of both."""
+    patches = {**transformer_options.get("patches", {}), **transformer_options.get("patches_replace", {})}
+    if patches:
+        raise ValueError(
+            f"NAVA, model: a node has patched places that NAVA's network does not have ({', '.join(patches)}), as FreeU, "
+            "PAG, SAG, SLG and NAG do for other models. Take that node off the model."
+        )
