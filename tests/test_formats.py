@@ -278,7 +278,9 @@ def test_safe_pickle(nava, files, tmp_path):
             return (print, ("code ran",))
 
     torch.save({"x": Harmful()}, tmp_path / "harmful.pth")
-    with pytest.raises(Exception, match=r"[Ww]eights.only|Unsupported"):
+    with pytest.raises(
+        Exception, match="cannot be read safely as a PyTorch file: it holds something other than weights"
+    ):
         load.load_model(str(tmp_path / "harmful.pth"))
 
 
@@ -333,8 +335,8 @@ def test_convert_on_a_full_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["F16", "Q8_0"])
 def test_gguf(nava, golden, tmp_path, kind):
     """A GGUF file, its matrices quantised as converters do it, loads, is listed, and comes near float32."""
-    gguf = pytest.importorskip("gguf")
     import folder_paths
+    import gguf
 
     weights, metadata = load_file(TINY), checkpoint.read_header(TINY)[1]
     writer = gguf.GGUFWriter(tmp_path / "nava.gguf", "nava")
