@@ -72,6 +72,19 @@ def test_silent_video(server, workflow, name):
     assert frames.shape == (25, 192, 320, 3) and sound is None and list(streams) == ["video"]
 
 
+def test_one_stream_in_a_graph_for_both(server, workflow):
+    """Mode video saves a silent clip; mode audio, whose sound only a video would take, is refused before sampling."""
+    prompt = workflow("nava_text_to_av")
+    set_inputs(prompt, "NavaEmptyLatent", mode="video")
+    frames, sound, streams = opened(only(server.outputs(server.queue(prompt), ".mp4")))
+    assert len(frames) == 25 and sound is None and list(streams) == ["video"]
+    set_inputs(prompt, "NavaEmptyLatent", mode="audio")
+    steps = []
+    with pytest.raises(ServerError, match=r"mode is audio.*SaveAudio"):
+        server.queue(prompt, lambda kind, _: steps.append(kind))
+    assert "progress" not in steps
+
+
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_alone(server, workflow, name):
     _, sound, streams = opened(only(server.outputs(server.queue(workflow(name)), ".flac")))
