@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pkgutil
+import shutil
 import sys
 from pathlib import Path
 
@@ -96,14 +97,45 @@ def object_info(server):
     return server.get("/object_info")
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """A real chromium: one for the whole run, since playwright's synchronous side allows only one."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium here: install Debian's package chromium")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def editor(browser, server):
+    """A page with the real editor, loaded."""
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(f"http://{server.address}/")
+    page.wait_for_function(
+        "window.app?.extensionManager && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 500",
+        timeout=180_000,
+    )
+    page.evaluate("window.app.extensionManager.setting.set('Comfy.TutorialCompleted', true)")
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def workflow(object_info):
     """workflow(name) -> an API prompt from the editor file, on the tiny set, small and short."""
+    from shipped import BY_KEY
     from small_set import RANDOM
     from workflow import load, to_api
 
     def read(name):
-        document = load(ROOT / "workflows" / f"{name}.json")
+        document = load(BY_KEY[name].path)
         RANDOM.apply(document, object_info)
         return to_api(document, object_info)
 

@@ -14,13 +14,15 @@ import pytest
 import small_set
 from comfy_server import free_port
 from demo import find
+from shipped import BY_KEY
 from support import HOST, ROOT
 from workflow import load, set_widgets, to_api
 
 
 def test_workflows_are_found_by_name_and_path(tmp_path, monkeypatch):
-    expected = ROOT / "workflows" / "nava_text_to_av.json"
-    for name in ("nava_text_to_av", "nava_text_to_av.json", str(expected)):
+    flow = BY_KEY["nava_text_to_av"]
+    expected = flow.path
+    for name in (flow.key, f"{flow.key}.json", flow.file, f"{flow.file}.json", str(expected)):
         assert find(name) == expected, name
     assert find("nava_nothing") is None and find(str(tmp_path)) is None
     (tmp_path / "mine.json").write_text("{}")
@@ -29,8 +31,8 @@ def test_workflows_are_found_by_name_and_path(tmp_path, monkeypatch):
 
 
 def test_saved_clip_carries_the_graph_that_ran(server, object_info):
-    document = load(ROOT / "workflows" / "nava_silent_video.json")
-    small_set.RANDOM.apply(document, object_info, "nava_silent_video")
+    document = load(BY_KEY["nava_silent_video"].path)
+    small_set.RANDOM.apply(document, object_info)
     set_widgets(document, object_info, "NavaEmptyLatent", [{"seconds": 0.05}])
     set_widgets(document, object_info, "NavaScheduler", [{"steps": 1}])
     history = server.queue(to_api(document, object_info), workflow=document)
@@ -44,10 +46,10 @@ def test_saved_clip_carries_the_graph_that_ran(server, object_info):
 
 @pytest.mark.parametrize("name", small_set.MINI.scenes)
 def test_mini_knows_a_text_for_every_workflow(object_info, name):
-    document = load(ROOT / "workflows" / f"{name}.json")
-    small_set.MINI.apply(document, object_info, name)
+    document = load(BY_KEY[name].path)
+    small_set.MINI.apply(document, object_info)
     prompt = to_api(document, object_info)
-    scene = small_set.MINI.scene(name)
+    scene = small_set.MINI.scenes[name]
     for kind, turns in scene.inputs.items():
         found = [n["inputs"] for n in prompt.values() if n["class_type"] == kind]
         assert [{k: f[k] for k in t} for f, t in zip(found, turns, strict=True)] == turns

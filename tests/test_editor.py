@@ -1,28 +1,11 @@
 """The pack in ComfyUI's own editor, in a real browser."""
 
-import json
-import shutil
-
 import pytest
+from shipped import ALL, BY_KEY
 from support import ROOT
 from workflow import load, to_api
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-WORKFLOWS = sorted(p.stem for p in (ROOT / "workflows").glob("*.json"))
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: install Debian's package chromium")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
+WORKFLOWS = [flow.key for flow in ALL]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +23,9 @@ def page(browser, server):
 
 
 def open_workflow(page, name):
-    document = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    """The open variant, every node loose."""
+    document = load(BY_KEY[name].open_path)
+    document["extra"].pop("nava")  # as it is written, without files chosen for this server
     page.evaluate("(d) => window.app.loadGraphData(d, true, true, null)", document)
     page.wait_for_function("(n) => window.app.graph.nodes.length === n", arg=len(document["nodes"]))
     return document
@@ -61,7 +46,7 @@ def test_workflow_opens_with_no_missing_node(page, object_info, name):
         stored = node.get("widgets_values", [])
         assert values[str(node["id"])][: len(stored)] == stored, node["type"]  # upload buttons come after
     queued = page.evaluate("window.app.graphToPrompt().then((p) => p.output)")
-    for node_id, node in to_api(load(ROOT / "workflows" / f"{name}.json"), object_info).items():
+    for node_id, node in to_api(document, object_info).items():
         assert queued[node_id]["class_type"] == node["class_type"]
         found = queued[node_id]["inputs"]
         assert {k: found.get(k) for k in node["inputs"]} == node["inputs"], node["class_type"]
@@ -240,7 +225,7 @@ def test_size_panel(page):
 
 def test_dropped_file_runs_with_live_view_and_player(page, server):
     """A workflow file is dropped in, queued, watched and played."""
-    text = (ROOT / "workflows" / "nava_text_to_av.json").read_text(encoding="utf-8")
+    text = BY_KEY["nava_text_to_av"].open_path.read_text(encoding="utf-8")
     page.evaluate(
         """(text) => { const data = new DataTransfer();
             data.items.add(new File([text], "nava_text_to_av.json", { type: "application/json" }));
@@ -248,7 +233,7 @@ def test_dropped_file_runs_with_live_view_and_player(page, server):
         text,
     )
     page.wait_for_function(
-        "window.app.graph.nodes.some((n) => n.type === 'NavaGuider') && window.app.graph.nodes.length === 15"
+        "window.app.graph.nodes.some((n) => n.type === 'NavaGuider') && window.app.graph.nodes.length === 16"
     )
     page.wait_for_timeout(500)
     use_tiny(page, steps=12)
@@ -387,13 +372,13 @@ def test_chinese(page, server, browser):
 
 
 def test_thumbnails_are_served(server):
+    import urllib.parse
     import urllib.request
 
-    for name in WORKFLOWS:
-        with urllib.request.urlopen(
-            f"http://{server.address}/api/workflow_templates/ComfyUI-NAVA/{name}.jpg"
-        ) as answer:
-            assert answer.read(2) == b"\xff\xd8"
+    for flow in ALL:
+        name = urllib.parse.quote(f"{flow.file}.jpg")
+        with urllib.request.urlopen(f"http://{server.address}/api/workflow_templates/ComfyUI-NAVA/{name}") as answer:
+            assert answer.read(4) in (b"\xff\xd8\xff\xe0", b"RIFF"), "a JPEG, or a moving WebP under that name"
 
 
 def test_console_is_quiet_about_our_files(page):
@@ -454,4 +439,4 @@ def test_help_locales_and_templates(server, object_info):
         for node in ours:
             known = {*object_info[node]["input"].get("required", {}), *object_info[node]["input"].get("optional", {})}
             assert set(entries[node]["inputs"]) == known, (language, node)
-    assert sorted(server.get("/api/workflow_templates")["ComfyUI-NAVA"]) == WORKFLOWS
+    assert sorted(server.get("/api/workflow_templates")["ComfyUI-NAVA"]) == sorted(flow.file for flow in ALL)

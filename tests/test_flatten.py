@@ -1,13 +1,11 @@
 """Subgraphs laid flat, as the real editor lays them flat: compared on templates that the host ships."""
 
-import shutil
 from importlib.resources import files
 
 import pytest
 from flatten import WorkflowError
 from workflow import load, to_api
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TEMPLATES = {
     "video_ltx2_3_t2v": "older form: values within, one subgraph",
     "image_flux2_klein_image_edit_4b_distilled": "newer form: values at the node; nested; a bypassed copy",
@@ -18,24 +16,6 @@ TEMPLATES = {
 
 def template(name):
     return load(files("comfyui_workflow_templates_json") / "templates" / f"{name}.json")
-
-
-@pytest.fixture(scope="module")
-def editor(server):
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: install Debian's package chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.goto(f"http://{server.address}/")
-        page.wait_for_function(
-            "window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 500",
-            timeout=180_000,
-        )
-        yield page
-        browser.close()
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

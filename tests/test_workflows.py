@@ -1,17 +1,19 @@
 """Every example workflow, from its editor file, on the real server; their outputs are opened."""
 
-import json
+import re
 import threading
 import time
 
 import av
 import numpy as np
 import pytest
+import small_set
 import tiny
 from comfy_server import ServerError
 from PIL import Image
+from shipped import ALL
 from small_set import RANDOM
-from support import DATA, ROOT
+from support import DATA
 from workflow import load, nodes_of, set_inputs, to_api
 
 VIDEO = ("nava_text_to_av", "nava_image_to_av", "nava_dialogue_two_voices", "nava_two_shots")
@@ -243,12 +245,68 @@ def test_foreign_files_in_the_loaders(server, workflow, base):
         refused(server, prompt, [f"{kind}, {name}", "wrong.safetensors"])
 
 
-@pytest.mark.parametrize("name", [*VIDEO, *SILENT, *SOUND])
-def test_files_name_their_sockets_and_models(object_info, name):
-    """Every socket of a workflow file carries its input's name, and every released file its source and folder."""
-    document = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("flow", ALL, ids=lambda flow: flow.key)
+def test_both_forms_of_a_file_make_the_same(object_info, flow):
+    """The shipped subgraph runs what the open graph runs, node for node."""
+
+    def inner(node_id):
+        return node_id.rsplit(":", 1)[-1]
+
+    shipped, opened_up = (to_api(load(path), object_info) for path in (flow.path, flow.open_path))
+    flat = {
+        inner(node_id): {
+            k: [inner(v[0]), v[1]] if isinstance(v, list) else v for k, v in node["inputs"].items()
+        }
+        for node_id, node in shipped.items()
+    }  # fmt: skip
+    assert flat == {node_id: node["inputs"] for node_id, node in opened_up.items()}
+    assert sum(":" in node_id for node_id in shipped) >= len(shipped) - 3, "the loose ones are media in and out"
+
+
+@pytest.mark.parametrize("flow", ALL, ids=lambda flow: flow.key)
+def test_shipped_files_fit_a_small_screen(flow):
+    """At 100 % within 1280×720, side bar and tabs left free; nothing lies over anything; note ids and node ids are one."""
+    document = load(flow.path)
+    boxes = []
     for node in document["nodes"]:
-        if node["type"] == "MarkdownNote":
+        (x, y), (width, height) = node["pos"], node["size"]
+        boxes.append((x, y - 30, x + width, y + (0 if node["flags"].get("collapsed") else height)))
+    left, top = document["extra"]["ds"]["offset"]
+    assert min(b[0] for b in boxes) + left >= 60 and min(b[1] for b in boxes) + top >= 70
+    assert max(b[2] for b in boxes) + left <= 1280 and max(b[3] for b in boxes) + top <= 720
+    for i, a in enumerate(boxes):
+        for b in boxes[:i]:
+            assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3], (a, b)
+    ids = [n["id"] for n in document["nodes"]] + [
+        n["id"] for d in document["definitions"]["subgraphs"] for n in d["nodes"]
+    ]
+    assert len(ids) == len(set(ids)), "the editor renumbers what is not unique over all graphs"
+
+
+@pytest.mark.parametrize("flow", ALL, ids=lambda flow: flow.key)
+def test_notes_list_the_files_that_are_needed(object_info, flow):
+    """No more and no fewer; the other language's prompt lies beside."""
+    document = load(flow.path)
+    about, other = [n for n in document["nodes"] if n["type"] == "MarkdownNote"]
+    prompt = to_api(document, object_info)
+    needed = {
+        n["inputs"][small_set.LOADERS[n["class_type"]][0]]
+        for n in prompt.values()
+        if n["class_type"] in small_set.LOADERS
+    }
+    for text in (about["widgets_values"][0], about["properties"]["nava_zh"]["values"][""]):
+        listed = set(re.findall(r"^- 📂 \w+: \[([^\]]+)\]\(https://", text, re.MULTILINE))
+        assert listed == needed
+    assert re.search(r"[\u4e00-\u9fff]{6}", other["widgets_values"][0])
+    assert not re.search(r"[\u4e00-\u9fff]", other["properties"]["nava_zh"]["values"][""])
+
+
+@pytest.mark.parametrize("flow", ALL, ids=lambda flow: flow.key)
+def test_files_name_their_sockets_and_models(object_info, flow):
+    """Every socket of a workflow file carries its input's name, and every released file its source and folder."""
+    document = load(flow.path)
+    for node in [*document["nodes"], *document["definitions"]["subgraphs"][0]["nodes"]]:
+        if node["type"] not in object_info:
             continue
         info = object_info[node["type"]]
         known = {*info["input"].get("required", {}), *info["input"].get("optional", {})}

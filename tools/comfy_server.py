@@ -57,7 +57,7 @@ class Server:
         with open(self.log, "w", encoding="utf-8") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
-            deadline = time.monotonic() + 180
+            deadline = time.monotonic() + 600
             while True:
                 if self._process.poll() is not None:
                     raise ServerError(f"ComfyUI ended while starting; the end of {self.log}:\n{self.log_tail()}")
@@ -65,7 +65,7 @@ class Server:
                     self.get("/system_stats")
                     return self
                 if time.monotonic() > deadline:
-                    raise ServerError(f"ComfyUI did not answer within 3 minutes; see {self.log}")
+                    raise ServerError(f"ComfyUI did not answer within 10 minutes; see {self.log}")
                 time.sleep(0.2)
         except BaseException:
             self.__exit__()

@@ -9,6 +9,7 @@ import environment
 import small_set
 import tiny
 from comfy_server import Server, ServerError, has_accelerator
+from shipped import ALL
 from workflow import WorkflowError, load, to_api
 
 
@@ -55,9 +56,10 @@ def describe(path: Path) -> str:
 
 
 def find(name: str) -> Path | None:
-    """A workflow by its name, with or without ending, or by its path."""
+    """A workflow by its name, with or without ending, by its short name, or by its path."""
     folder = environment.ROOT / "workflows"
-    tries = [Path(name), folder / name, folder / f"{name}.json", folder / "open" / f"{name.removeprefix('open/')}.json"]
+    short = (f.file for f in ALL if f.key == name.removesuffix(".json"))
+    tries = [Path(name), folder / name, *(folder / f"{n}.json" for n in (name, *short))]
     return next((path for path in tries if path.is_file() and path.suffix == ".json"), None)
 
 
@@ -68,7 +70,7 @@ def main() -> int:
     options = parser.parse_args()
     path = find(options.workflow)
     if path is None:
-        known = ", ".join(sorted(p.stem for p in (environment.ROOT / "workflows").glob("*.json")))
+        known = ", ".join(f.key for f in ALL)
         print(f"There is no workflow {options.workflow}; give a path, or one of: {known}", file=sys.stderr)
         return 1
     chosen = small_set.chosen()
@@ -84,7 +86,7 @@ def main() -> int:
         with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
             info = server.get("/object_info")
             if not options.models:
-                chosen.apply(document, info, path.stem)
+                chosen.apply(document, info)
             prompt = to_api(document, info)
             bar = ProgressBar(prompt)
             history = server.queue(prompt, bar, timeout=24 * 3600, workflow=document)
@@ -99,7 +101,7 @@ def main() -> int:
     for file in files:
         print(describe(file))
     if not options.models:
-        print(f"Made with {chosen.name}. You should see and hear: {chosen.scene(path.stem).expect}.")
+        print(f"Made with {chosen.name}. You should see and hear: {chosen.scene(document).expect}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Take the pictures of the help pages and the thumbnails of the workflows from the running editor.
+"""Take the pictures of the help pages from the running editor.
 
 python tools/make_pictures.py HOST      (in the pack's virtual environment, with chromium installed)
 """
@@ -14,9 +14,9 @@ import tiny
 from comfy_server import Server
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from shipped import BY_KEY
 
 DOCS = environment.ROOT / "js" / "docs"
-WORKFLOWS = environment.ROOT / "workflows"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -47,8 +47,9 @@ SHRINK = """() => {
 
 
 def load(page, name: str) -> None:
-    """Open a workflow with the tiny set's files in place of the released ones."""
-    document = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    """Open a workflow, every node loose, with the tiny set's files in place of the released ones."""
+    document = json.loads(BY_KEY[name].open_path.read_text(encoding="utf-8"))
+    document["extra"].pop("nava")
     for node in document["nodes"]:
         node["properties"].pop("models", None)
         if node["type"] in LOADERS:
@@ -71,22 +72,6 @@ def picture_of(page, kind: str) -> Image.Image:
     return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
 
 
-def thumbnail(page) -> Image.Image:
-    width, height = page.evaluate(
-        """() => { const ns = window.app.graph.nodes, c = window.app.canvas;
-            const left = Math.min(...ns.map((n) => n.pos[0])), top = Math.min(...ns.map((n) => n.pos[1]));
-            const right = Math.max(...ns.map((n) => n.pos[0] + n.size[0])), bottom = Math.max(...ns.map((n) => n.pos[1] + n.size[1]));
-            c.ds.scale = Math.min(1400 / (right - left), 780 / (bottom - top));
-            c.ds.offset = [100 / c.ds.scale - left, 110 / c.ds.scale - top]; c.setDirty(true, true);
-            return [(right - left) * c.ds.scale, (bottom - top) * c.ds.scale] }"""
-    )
-    page.wait_for_timeout(700)
-    shot = page.screenshot(clip={"x": 80, "y": 70, "width": width + 40, "height": height + 60})
-    image = Image.open(io.BytesIO(shot)).convert("RGB")
-    image.thumbnail((640, 480), Image.Resampling.LANCZOS)
-    return image
-
-
 def main(host: Path) -> None:
     base = environment.base_folder(environment.Environment(Path(sys.executable), host, False))
     tiny.make(host, base / "models")
@@ -102,9 +87,8 @@ def main(host: Path) -> None:
         page.add_style_tag(
             content=".p-toast, .p-dialog-mask, .selection-toolbox, .litegraph-minimap, [role=alert], .actionbar { display: none !important }"
         )
-        for workflow in sorted(p.stem for p in WORKFLOWS.glob("*.json")):
+        for workflow in BY_KEY:
             load(page, workflow)
-            thumbnail(page).save(WORKFLOWS / f"{workflow}.jpg", quality=82)
             page.evaluate(SHRINK)
             page.wait_for_timeout(800)
             wanted = {name: kind for name, (source, kind) in PICTURES.items() if source == workflow}

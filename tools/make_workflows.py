@@ -1,18 +1,24 @@
 """Write the example workflows as editor files, from a short description of each.
 
 python tools/make_workflows.py HOST      (in the pack's virtual environment; starts a server to ask for its nodes)
+
+Each is written twice: workflows/TITLE.json as the host's own templates are, everything within one subgraph whose
+widgets are the few that matter, and workflows/open/NAME.json with every node loose. What the Chinese editor shows
+instead lies in the nodes' property nava_zh, which js/nava_workflows.js puts in.
 """
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import environment
+import small_set
 from comfy_server import Server
-from workflow import default, widgets
+from editor_graph import GAP, Graph, document, note
+from shipped import BY_KEY
+from wrap import wrap
 
-WORKFLOWS = environment.ROOT / "workflows"
 HUB = "https://huggingface.co/"
 MODELS = {
     "NAVA.safetensors": ("diffusion_models", HUB + "baidu/NAVA/resolve/main/NAVA.safetensors"),
@@ -30,358 +36,486 @@ MODELS = {
     ),
 }  # fmt: skip
 VOICE_ENCODER = "M-vb2+vox2+cnc-ft_mix.pt"
+SIZES = {
+    "NAVA.safetensors": "25.2 GB", "umt5_xxl_fp8_e4m3fn_scaled.safetensors": "6.7 GB", "wan2.2_vae.safetensors": "1.4 GB",
+    "ltx-2.3-22b-dev_audio_vae.safetensors": "348 MB", VOICE_ENCODER: "17 MB",
+}  # fmt: skip
 
 # Constant quality: the automatic choice is one megabit a second, whatever the size, and differs from run to run.
 CODEC = {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": 18.0}
 
 NEGATIVE_AUDIO = "机械的声音，沉闷的声音，回声，失真，爆音，削波，杂音，多人同时说话"
 
-FILES_NOTE = """## Files
-| file | folder |
-|---|---|
-| NAVA.safetensors (or NAVA_fp8.safetensors) | models/diffusion_models |
-| umt5_xxl_fp8_e4m3fn_scaled.safetensors | models/text_encoders |
-| wan2.2_vae.safetensors | models/vae |
-| ltx-2.3-22b-dev_audio_vae.safetensors | models/checkpoints |
-"""
-VOICE_NOTE = f"| {VOICE_ENCODER} (from the ReDimNet releases) | models/audio_encoders |\n"
+
+@dataclass(frozen=True)
+class Words:
+    """What a workflow says of itself, in one language."""
+
+    title: str
+    tip: str
 
 
-@dataclass
-class Graph:
-    """An editor workflow in the making. Links are (node id, output index)."""
+@dataclass(frozen=True)
+class Workflow:
+    key: str
+    en: Words
+    zh: Words
+    build: object  # Graph -> None
 
-    info: dict
-    nodes: list = field(default_factory=list)
-    links: list = field(default_factory=list)
 
-    def add(self, kind: str, position: tuple, box: tuple = (320, 130), title: str | None = None, **inputs) -> int:
-        """Add a node; inputs are links (tuples) or widget values. Returns its id."""
-        info, node_id = self.info[kind], len(self.nodes) + 1
-        specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
-        order = [n for group in ("required", "optional") for n in info["input_order"].get(group, [])]
-        links = {k: v for k, v in inputs.items() if isinstance(v, tuple)}
-        stored = widgets(info, inputs)
-        sockets = []
-        for name in order:
-            kind_of = specs[name][0]
-            if kind_of == "COMFY_AUTOGROW_V3":
-                template = specs[name][1]["template"]
-                item = next(iter(next(d for d in template["input"].values() if d).values()))
-                grown = sorted(k for k in links if k.startswith(name + "."))
-                for socket in [*grown, f"{name}.{template['prefix']}{len(grown)}"]:
-                    sockets.append({"name": socket, "type": item[0], "shape": 7, "link": None})
-                continue
-            socket = {"name": name, "type": "COMBO" if isinstance(kind_of, list) else kind_of, "link": None}
-            if any(name == widget for widget, _ in stored):
-                socket["widget"] = {"name": name}
-            if name in info["input"].get("optional", {}):
-                socket["shape"] = 7
-            sockets.append(socket)
-        for slot, socket in enumerate(sockets):
-            if socket["name"] in links:
-                source, output = links[socket["name"]]
-                link_id = len(self.links) + 1
-                socket["link"] = link_id
-                origin = self.nodes[source - 1]["outputs"][output]
-                origin["links"].append(link_id)
-                self.links.append([link_id, source, output, node_id, slot, origin["type"]])
-        values = []
-        for name, spec in stored:
-            if name is None:
-                values.append("fixed")
-            else:
-                values.append(inputs[name] if name in inputs and name not in links else default(spec))
-        names = info["output_name"]
-        properties = {"Node name for S&R": kind}
-        models = [
-            {"name": v, "url": MODELS[v][1], "directory": MODELS[v][0]}
-            for v in values
-            if isinstance(v, str) and v in MODELS
+def link(file: str) -> str:
+    url = MODELS[file][1] if file in MODELS else "https://github.com/IDRnD/ReDimNet/releases"
+    return f"[{file}]({url}) {SIZES[file]}"
+
+
+def notes(g: Graph, words: Words, chinese: bool) -> str:
+    """The note: what to write, the files that this graph loads and where they go, memory."""
+    used = [v for n in g.nodes for v in n["widgets_values"] if isinstance(v, str) and v in SIZES]
+    lines = [
+        words.tip,
+        "",
+        "**模型文件**，放在 📂 ComfyUI/models" if chinese else "**Model files**, in 📂 ComfyUI/models",
+        "",
+    ]
+    for file in dict.fromkeys(used):
+        folder = MODELS[file][0] if file in MODELS else "audio_encoders"
+        lines.append(f"- 📂 {folder}: {link(file)}")
+        if file == "NAVA.safetensors":
+            other = "[NAVA_fp8.safetensors](https://huggingface.co/baidu/NAVA) 6.9 GB"
+            lines[-1] += f"{'，或' if chinese else ' or'} {other}"
+    if any(n["type"] == "NavaVideoVAELoader" for n in g.nodes):
+        lines += [
+            "",
+            "**显存**（计算值，1280×704，6 秒）：24 GB 可用 bf16，12 GB 可用 fp8 文件，8 GB 时部分权重逐步载入。"
+            if chinese
+            else "**Memory** (computed, 1280×704, 6 s): 24 GB holds bf16, 12 GB the fp8 file; with 8 GB a part is streamed.",
         ]
-        if models:
-            properties["models"] = models
-        node = {
-            "id": node_id, "type": kind, "pos": list(position), "size": list(box), "flags": {}, "order": node_id - 1,
-            "mode": 0, "inputs": sockets,
-            "outputs": [{"name": n, "type": t, "links": []} for n, t in zip(names, info["output"], strict=True)],
-            "properties": properties, "widgets_values": values,
-        }  # fmt: skip
-        if title:
-            node["title"] = title
-        self.nodes.append(node)
-        return node_id
-
-    def note(self, position: tuple, size: tuple, text: str) -> None:
-        self.nodes.append(
-            {
-                "id": len(self.nodes) + 1, "type": "MarkdownNote", "pos": list(position), "size": list(size),
-                "flags": {}, "order": len(self.nodes), "mode": 0, "inputs": [], "outputs": [],
-                "title": "Read me", "properties": {}, "widgets_values": [text], "color": "#432", "bgcolor": "#653",
-            }
-        )  # fmt: skip
-
-    def write(self, name: str) -> None:
-        document = {
-            "id": f"nava-{name}", "revision": 0, "last_node_id": len(self.nodes), "last_link_id": len(self.links),
-            "nodes": self.nodes, "links": self.links, "groups": [], "config": {},
-            "extra": {"ds": {"scale": 0.7, "offset": [40, 60]}}, "version": 0.4,
-        }  # fmt: skip
-        path = WORKFLOWS / f"{name}.json"
-        path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        print("wrote", path.relative_to(environment.ROOT))
+    return "\n".join(lines)
 
 
-def loaders(g: Graph, video: bool = True, audio: bool = True) -> dict[str, tuple]:
-    """The loader column; links to what it gives."""
+def loaders(g: Graph, video: bool = True, audio: bool = True, voice: bool = False) -> dict[str, tuple]:
+    """The column of model files; links to what they give."""
+    g.column("Model files")
     found = {
-        "model": (g.add("NavaModelLoader", (0, 0), model_name="NAVA.safetensors", weight_dtype="default"), 0),
+        "model": (g.add("NavaModelLoader", model_name="NAVA.safetensors", weight_dtype="default"), 0),
         "clip": (
-            g.add(
-                "NavaTextEncoderLoader", (0, 200), clip_name="umt5_xxl_fp8_e4m3fn_scaled.safetensors", device="default"
-            ),
+            g.add("NavaTextEncoderLoader", clip_name="umt5_xxl_fp8_e4m3fn_scaled.safetensors", device="default"),
             0,
         ),
     }
     if video:
-        found["video_vae"] = (g.add("NavaVideoVAELoader", (0, 400), (320, 90), vae_name="wan2.2_vae.safetensors"), 0)
+        found["video_vae"] = (g.add("NavaVideoVAELoader", vae_name="wan2.2_vae.safetensors"), 0)
     if audio:
-        found["audio_vae"] = (
-            g.add("LTXVAudioVAELoader", (0, 560), (320, 90), ckpt_name="ltx-2.3-22b-dev_audio_vae.safetensors"),
-            0,
-        )
+        found["audio_vae"] = (g.add("LTXVAudioVAELoader", ckpt_name="ltx-2.3-22b-dev_audio_vae.safetensors"), 0)
+    if voice:
+        found["voice_encoder"] = (g.add("NavaVoiceEncoderLoader", encoder_name=VOICE_ENCODER), 0)
     return found
 
 
-def sampling(g: Graph, model: tuple, text: int, latent: tuple, x: int, y: int = 0, seed: int = 1, **scales) -> int:
-    """Guider, schedule, solver, noise and sampler from column x; returns the sampler's id."""
-    guider = g.add("NavaGuider", (x, y), (300, 290), model=model, positive=(text, 0), negative=(text, 1), **scales)
-    sigmas = g.add("NavaScheduler", (x, y + 350), (300, 140), model=model)
-    solver = g.add("NavaSamplerSelect", (x, y + 550), (300, 80))
-    noise = g.add("RandomNoise", (x, y + 690), (300, 110), noise_seed=seed)
-    return g.add(
-        "SamplerCustomAdvanced", (x + 350, y), (300, 520), noise=(noise, 0), guider=(guider, 0), sampler=(solver, 0),
-        sigmas=(sigmas, 0), latent_image=latent,
+def promote_files(g: Graph, files: dict[str, tuple]) -> None:
+    labels = {
+        "model": ("model_name", "model", "模型"), "clip": ("clip_name", "text encoder", "文本编码器"),
+        "video_vae": ("vae_name", "video VAE", "视频 VAE"), "audio_vae": ("ckpt_name", "audio VAE", "音频 VAE"),
+        "voice_encoder": ("encoder_name", "voice encoder", "声音编码器"),
+    }  # fmt: skip
+    for name, (node, _) in files.items():
+        g.promote(node, *labels[name])
+
+
+def promote_size(g: Graph, latent: int, picture: bool = True) -> None:
+    if picture:
+        g.promote(latent, "width", "width", "宽")
+        g.promote(latent, "height", "height", "高")
+    g.promote(latent, "seconds", "seconds", "秒数")
+
+
+def text(g: Graph, clip: tuple, english: str, chinese: str, title: str | None = None, **more) -> int:
+    node = g.add("NavaTextEncode", title, clip=clip, prompt=english, **more)
+    g.translate(node, prompt=chinese)
+    return node
+
+
+def sampling(
+    g: Graph, model: tuple, prompt: int, latent: tuple, seed: int = 1, shared: tuple = ()
+) -> tuple[int, int, tuple]:
+    """Guider, schedule, solver, noise and sampler; (sampler, noise, (schedule, solver)). shared: those of a shot before."""
+    guider = g.add("NavaGuider", model=model, positive=(prompt, 0), negative=(prompt, 1))
+    sigmas, solver = shared or (g.add("NavaScheduler", model=model), g.add("NavaSamplerSelect"))
+    noise = g.add("RandomNoise", noise_seed=seed)
+    sampler = g.add(
+        "SamplerCustomAdvanced", noise=(noise, 0), guider=(guider, 0), sampler=(solver, 0), sigmas=(sigmas, 0),
+        latent_image=latent,
     )  # fmt: skip
+    return sampler, noise, (sigmas, solver)
 
 
-def save_video(g: Graph, decode: int, x: int, y: int, prefix: str, audio: bool = True) -> None:
-    sound = {"audio": (decode, 1)} if audio else {}
-    video = g.add("CreateVideo", (x, y), (260, 110), images=(decode, 0), fps=(decode, 2), **sound)
-    g.add("SaveVideo", (x, y + 180), (400, 640), video=(video, 0), filename_prefix=prefix, **CODEC)
+def promote_sampling(g: Graph, noise: int, steps: int) -> None:
+    g.promote(steps, "steps", "steps", "步数")
+    g.promote(noise, "noise_seed", "seed", "种子")
 
 
-def text_to_av(info: dict) -> None:
-    g = Graph(info)
+def save_video(g: Graph, source: int, fps: tuple, prefix: str, audio: bool = True) -> None:
+    sound = {"audio": (source, 1)} if audio else {}
+    video = g.add("CreateVideo", images=(source, 0), fps=fps, **sound)
+    g.column("Save")
+    g.add("SaveVideo", outside="result", video=(video, 0), filename_prefix=prefix, **CODEC)
+
+
+def save_audio(g: Graph, decode: int, prefix: str) -> None:
+    g.column("Save")
+    g.add("SaveAudioAdvanced", outside="result", audio=(decode, 1), filename_prefix=prefix, format="flac")
+
+
+BEACH = (
+    "Early morning. A woman in her thirties stands on a wooden walkway by the sea, the wind moves her hair and her light "
+    "blue scarf. The camera moves slowly from afar to a medium shot. She turns her head, smiles and says softly: <S>The "
+    "sea today is just as it was that year.<E> Then she looks out at the water. Sound: waves break on the beach in a "
+    "steady rhythm, gulls cry far away, a light wind. No music.",
+    "清晨，一位三十多岁的女人站在海边的木栈道上，风吹起她的头发和浅蓝色围巾。镜头从远处缓缓推近到她的半身。"
+    "她转过头来，微笑着轻声说：<S>今天的海，和那年一模一样。<E>说完她望向海面。"
+    "声音：海浪有节奏地拍打沙滩，远处有海鸥的叫声，风声轻微，没有音乐。",
+)
+
+
+def text_to_av(g: Graph) -> None:
     files = loaders(g)
-    text = g.add(
-        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"],
-        prompt="清晨，一位三十多岁的女人站在海边的木栈道上，风吹起她的头发和浅蓝色围巾。镜头从远处缓缓推近到她的半身。"
-        "她转过头来，微笑着轻声说：<S>今天的海，和那年一模一样。<E>说完她望向海面。"
-        "声音：海浪有节奏地拍打沙滩，远处有海鸥的叫声，风声轻微，没有音乐。",
-    )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), title="Size and length")
-    sampler = sampling(g, files["model"], text, (latent, 0), 900)
-    decode = g.add(
-        "NavaDecode",
-        (1610, 0),
-        (260, 120),
-        latent=(sampler, 0),
-        video_vae=files["video_vae"],
-        audio_vae=files["audio_vae"],
-    )
-    save_video(g, decode, 1930, 0, "video/NAVA")
-    g.note(
-        (0, 720), (340, 330),
-        "# Text → picture and sound\nWrite what is seen, what is said and what is heard in one paragraph. Wrap spoken "
-        "words in `<S>`…`<E>`. Long Chinese captions work best.\n\n" + FILES_NOTE,
-    )  # fmt: skip
-    g.write("nava_text_to_av")
+    g.column("Prompt")
+    prompt = text(g, files["clip"], *BEACH)
+    g.column("Size and length")
+    latent = g.add("NavaEmptyLatent")
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    promote_size(g, latent)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
 
 
-def image_to_av(info: dict) -> None:
-    g = Graph(info)
+def image_to_av(g: Graph) -> None:
     files = loaders(g)
-    text = g.add(
-        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"],
-        prompt="画面中的人物看着镜头，慢慢露出笑容，举起右手打招呼，说：<S>好久不见，你还好吗？<E>镜头固定。"
+    g.column("First picture")
+    picture = g.add("LoadImage", "first picture", "首帧图片", outside="input", image="example.png")
+    g.column("Prompt")
+    prompt = text(
+        g, files["clip"],
+        "The person in the picture looks at the camera, slowly begins to smile, raises the right hand and waves, and says: "
+        "<S>It has been a long time. How are you?<E> The camera does not move. Sound: a quiet room, a faint rustle of "
+        "clothes. No music.",
+        "画面中的人物看着镜头，慢慢露出笑容，举起右手打招呼，说：<S>好久不见，你还好吗？<E>镜头固定。"
         "声音：安静的室内，衣服轻微的摩擦声，没有音乐。",
     )  # fmt: skip
-    picture = g.add("LoadImage", (400, 720), (300, 340), image="example.png")
-    empty = g.add("NavaEmptyLatent", (0, 720), (340, 370))
+    g.column("Size and length")
+    empty = g.add("NavaEmptyLatent")
     latent = g.add(
-        "NavaFirstFrame", (730, 720), (300, 150), image=(picture, 0), video_vae=files["video_vae"], latent=(empty, 0),
-        size="nearest trained shape",
-    )  # fmt: skip
-    sampler = sampling(g, files["model"], text, (latent, 0), 1050)
-    decode = g.add(
-        "NavaDecode",
-        (1760, 0),
-        (260, 120),
-        latent=(sampler, 0),
+        "NavaFirstFrame",
+        image=(picture, 0),
         video_vae=files["video_vae"],
-        audio_vae=files["audio_vae"],
+        latent=(empty, 0),
+        size="nearest trained shape",
     )
-    save_video(g, decode, 2080, 0, "video/NAVA_image")
-    g.note(
-        (0, 1140), (340, 330),
-        "# First picture → picture and sound\nThe clip begins with your picture. `size` takes the trained shape nearest "
-        "to it; choose `as the latent` to keep width and height from Size and Length.\n\n" + FILES_NOTE,
-    )  # fmt: skip
-    g.write("nava_image_to_av")
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_image")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    g.promote(latent, "size", "size", "尺寸")
+    promote_size(g, empty)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
 
 
-def dialogue(info: dict) -> None:
-    g = Graph(info)
-    files = loaders(g)
-    encoder = g.add("NavaVoiceEncoderLoader", (0, 720), (320, 90), encoder_name=VOICE_ENCODER)
+def dialogue(g: Graph) -> None:
+    files = loaders(g, voice=True)
+    g.column("Voices")
     voices = []
-    for row, name in enumerate(("Anna", "Ben")):
-        audio = g.add("LoadAudio", (0, 860 + 210 * row), (320, 150), audio=f"{name.lower()}.wav")
-        voices.append(
-            g.add("NavaVoice", (370, 1000 + 190 * row), (290, 140), encoder=(encoder, 0), audio=(audio, 0), name=name)
-        )
+    for name, zh in (("Anna", "安娜"), ("Ben", "本")):
+        audio = g.add("LoadAudio", f"voice of {name}", f"{zh}的声音", outside="input", audio=f"{name.lower()}.wav")
+        voices.append(g.add("NavaVoice", encoder=files["voice_encoder"], audio=(audio, 0), name=name))
+        g.translate(voices[-1], name=zh)
+    g.column("Script")
     script = g.add(
-        "NavaDialogue", (370, 0), (480, 560),
+        "NavaDialogue",
         scene="A small kitchen at night, rain on the window. Anna, a woman in a green sweater, sits at the table; Ben, "
         "an older man, stands by the stove. Medium shot, the camera drifts slowly to the left.",
         script="Anna (quietly, without looking up): You could have called.\n"
         "Ben (tired, turning around): I did call. Nobody answered.",
         sounds="Steady rain, a kettle that begins to whistle at the end. No music.",
-    )  # fmt: skip
-    text = g.add(
-        "NavaTextEncode", (370, 600), (480, 360), clip=files["clip"], prompt=(script, 0),
+    )
+    g.translate(
+        script,
+        scene="夜晚的小厨房，雨打在窗上。穿绿色毛衣的女人安娜坐在桌边，年长的男人本站在炉子旁。中景，镜头缓缓向左移动。",
+        script="安娜（低声，没有抬头）：你可以打个电话的。\n本（疲惫，转过身来）：我打了。没有人接。",
+        sounds="持续的雨声，最后水壶开始鸣响，没有音乐。",
+    )
+    g.column("Prompt")
+    prompt = g.add(
+        "NavaTextEncode", clip=files["clip"], prompt=(script, 0),
         **{f"voices.voice_{i}": (v, 0) for i, v in enumerate(voices)},
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (880, 860), (340, 370), seconds=8.0)
-    sampler = sampling(g, files["model"], text, (latent, 0), 1030)
-    decode = g.add(
-        "NavaDecode",
-        (1740, 0),
-        (260, 120),
-        latent=(sampler, 0),
-        video_vae=files["video_vae"],
-        audio_vae=files["audio_vae"],
-    )
-    save_video(g, decode, 2060, 0, "video/NAVA_dialogue")
-    g.note(
-        (1240, 860), (400, 360),
-        "# Two speakers with voices of their own\nLoad a recording of 5 to 15 s for each speaker and give it the name "
-        "that the script uses. Any number of speakers; a line without a name takes the next free voice.\n\n"
-        + FILES_NOTE + VOICE_NOTE,
+    g.column("Size and length")
+    latent = g.add("NavaEmptyLatent", seconds=8.0)
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_dialogue")
+    for widget, label, zh in (("scene", "scene", "场景"), ("script", "script", "台词"), ("sounds", "sounds", "声音")):
+        g.promote(script, widget, label, zh)
+    for number, voice in enumerate(voices, 1):
+        g.promote(voice, "name", f"voice {number}", f"声音 {number}")
+    promote_size(g, latent)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
+
+
+def text_to_speech(g: Graph) -> None:
+    files = loaders(g, video=False, voice=True)
+    g.column("Voice")
+    audio = g.add("LoadAudio", "voice", "声音", outside="input", audio="anna.wav")
+    voice = g.add("NavaVoice", encoder=files["voice_encoder"], audio=(audio, 0), name="Anna")
+    g.column("Prompt")
+    prompt = text(
+        g, files["clip"],
+        "A woman speaks calmly and clearly, close to the microphone, in a quiet room: <S:Anna>The last train leaves at ten "
+        "past eleven. Please be on time.<E> No music, no background noise.",
+        "安静的房间里，一位女人靠近话筒，平静而清楚地说：<S:Anna>末班车十一点十分开，请准时到。<E>没有音乐，没有背景噪声。",
+        negative=NEGATIVE_AUDIO, **{"voices.voice_0": (voice, 0)},
     )  # fmt: skip
-    g.write("nava_dialogue_two_voices")
+    g.column("Length")
+    latent = g.add("NavaEmptyLatent", mode="audio", seconds=5.0)
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), audio_vae=files["audio_vae"])
+    save_audio(g, decode, "audio/NAVA_speech")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    g.promote(voice, "name", "voice name", "声音名称")
+    promote_size(g, latent, picture=False)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
 
 
-def text_to_speech(info: dict) -> None:
-    g = Graph(info)
+def sound_effects(g: Graph) -> None:
     files = loaders(g, video=False)
-    encoder = g.add("NavaVoiceEncoderLoader", (0, 720), (320, 90), encoder_name=VOICE_ENCODER)
-    audio = g.add("LoadAudio", (0, 860), (320, 150), audio="anna.wav")
-    voice = g.add("NavaVoice", (370, 1060), (290, 140), encoder=(encoder, 0), audio=(audio, 0), name="Anna")
-    text = g.add(
-        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"], negative=NEGATIVE_AUDIO,
-        prompt="A woman speaks calmly and clearly, close to the microphone, in a quiet room: "
-        "<S:Anna>The last train leaves at ten past eleven. Please be on time.<E> No music, no background noise.",
-        **{"voices.voice_0": (voice, 0)},
+    g.column("Prompt")
+    prompt = text(
+        g, files["clip"],
+        "A heavy wooden door creaks open, two slow steps on stone, then a glass falls and shatters; the sound echoes "
+        "briefly in a large empty hall. Nobody speaks. No music.",
+        "一扇沉重的木门吱呀一声打开，石地上传来两声缓慢的脚步，接着一只玻璃杯掉下来摔碎，声音在空旷的大厅里短暂回响。"
+        "没有人说话，没有音乐。",
+        negative=NEGATIVE_AUDIO,
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), mode="audio", seconds=5.0)
-    sampler = sampling(g, files["model"], text, (latent, 0), 900)
-    decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
-    g.add("SaveAudio", (1930, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_speech")
-    g.note(
-        (740, 900), (340, 320),
-        "# Text → speech\nOnly sound is made, by the model that is already in memory. The voice is optional: without "
-        "it the words around `<S>`…`<E>` decide who speaks.\n\n" + FILES_NOTE + VOICE_NOTE,
-    )  # fmt: skip
-    g.write("nava_text_to_speech")
+    g.column("Length")
+    latent = g.add("NavaEmptyLatent", mode="audio", seconds=4.0)
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), audio_vae=files["audio_vae"])
+    save_audio(g, decode, "audio/NAVA_effect")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    promote_size(g, latent, picture=False)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
 
 
-def sound_effects(info: dict) -> None:
-    g = Graph(info)
-    files = loaders(g, video=False)
-    text = g.add(
-        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"], negative=NEGATIVE_AUDIO,
-        prompt="A heavy wooden door creaks open, two slow steps on stone, then a glass falls and shatters; the sound "
-        "echoes briefly in a large empty hall. Nobody speaks. No music.",
-    )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), mode="audio", seconds=4.0)
-    sampler = sampling(g, files["model"], text, (latent, 0), 900)
-    decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), audio_vae=files["audio_vae"])
-    g.add("SaveAudio", (1930, 0), (320, 140), audio=(decode, 1), filename_prefix="audio/NAVA_effect")
-    g.note(
-        (0, 720),
-        (340, 300),
-        "# Text → sound effects\nDescribe what is heard, in order; say that nobody speaks.\n\n" + FILES_NOTE,
-    )
-    g.write("nava_sound_effects")
-
-
-def silent_video(info: dict) -> None:
-    g = Graph(info)
+def silent_video(g: Graph) -> None:
     files = loaders(g, audio=False)
-    text = g.add(
-        "NavaTextEncode", (370, 0), (480, 560), clip=files["clip"],
-        prompt="A paper boat drifts down a narrow brook between ferns, sunlight flickers on the water, the camera "
-        "follows it low above the surface.",
+    g.column("Prompt")
+    prompt = text(
+        g, files["clip"],
+        "A paper boat drifts down a narrow brook between ferns, sunlight flickers on the water, the camera follows it low "
+        "above the surface.",
+        "一只纸船沿着蕨类植物间的小溪漂流而下，阳光在水面上闪烁，镜头贴近水面跟随着它。",
     )  # fmt: skip
-    latent = g.add("NavaEmptyLatent", (370, 640), (340, 370), mode="video", seconds=5.0)
-    sampler = sampling(g, files["model"], text, (latent, 0), 900)
-    decode = g.add("NavaDecode", (1610, 0), (260, 120), latent=(sampler, 0), video_vae=files["video_vae"])
-    save_video(g, decode, 1930, 0, "video/NAVA_silent", audio=False)
-    g.note(
-        (0, 720),
-        (340, 300),
-        "# Text → silent video\nPicture only: one guidance pass less, no audio VAE.\n\n" + FILES_NOTE,
-    )
-    g.write("nava_silent_video")
+    g.column("Size and length")
+    latent = g.add("NavaEmptyLatent", mode="video", seconds=5.0)
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_silent", audio=False)
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    promote_size(g, latent)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
 
 
-def two_shots(info: dict) -> None:
-    g = Graph(info)
+def two_shots(g: Graph) -> None:
     files = loaders(g)
-    empty = g.add("NavaEmptyLatent", (0, 720), (340, 370), seconds=5.0)
-    clip, vaes = files["clip"], {k: files[k] for k in ("video_vae", "audio_vae")}
-    first_text = g.add(
-        "NavaTextEncode", (370, 0), (480, 560), clip=clip, title="First shot",
-        prompt="A young man walks along an empty night street towards the camera, wet asphalt, neon signs. He stops "
-        "and looks up. Sounds: his steps, distant traffic, a light rain. Nobody speaks. No music.",
+    vaes = {k: files[k] for k in ("video_vae", "audio_vae")}
+    g.column("Size and length", below=True)
+    empty = g.add("NavaEmptyLatent", seconds=5.0)
+    g.column("First shot")
+    g.groups[-1]["bounding"][1] = 0
+    first_text = text(
+        g, files["clip"],
+        "A young man walks along an empty night street towards the camera, wet asphalt, neon signs. He stops and looks up. "
+        "Sounds: his steps, distant traffic, a light rain. Nobody speaks. No music.",
+        "夜晚空旷的街道上，一个年轻人朝镜头走来，柏油路面潮湿，霓虹灯闪烁。他停下脚步，抬头望向天空。"
+        "声音：他的脚步声，远处的车声，细雨声。没有人说话，没有音乐。",
     )  # fmt: skip
-    first = sampling(g, files["model"], first_text, (empty, 0), 900, seed=1)
-    decode_1 = g.add("NavaDecode", (1610, 0), (260, 120), latent=(first, 0), **vaes)
-    last = g.add(
-        "ImageFromBatch", (1930, 0), (280, 120), image=(decode_1, 0), batch_index=4095, length=1, title="Last frame"
-    )
-    second_text = g.add(
-        "NavaTextEncode", (370, 1000), (480, 560), clip=clip, title="Second shot",
-        prompt="The young man looks up at the sky and says with a smile: <S>Finally.<E> Thunder rolls, the rain grows "
-        "heavy, he spreads his arms and laughs. No music.",
+    g.column("Second shot", below=True)
+    second_text = text(
+        g, files["clip"],
+        "The young man looks up at the sky and says with a smile: <S>Finally.<E> Thunder rolls, the rain grows heavy, he "
+        "spreads his arms and laughs. No music.",
+        "年轻人抬头望着天空，微笑着说：<S>终于来了。<E>雷声滚滚，雨越下越大，他张开双臂大笑起来。没有音乐。",
     )  # fmt: skip
-    start = g.add(
-        "NavaFirstFrame", (1930, 180), (300, 150), image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0)
-    )
-    second = sampling(g, files["model"], second_text, (start, 0), 900, 1000, seed=2)
-    decode_2 = g.add("NavaDecode", (1610, 1000), (260, 120), latent=(second, 0), **vaes)
+    g.column("Sampling the first shot")
+    g.y = g.groups[-1]["bounding"][1] = 0
+    first, first_noise, shared = sampling(g, files["model"], first_text, (empty, 0), seed=1)
+    g.column("Its last frame")
+    decode_1 = g.add("NavaDecode", latent=(first, 0), **vaes)
+    last = g.add("ImageFromBatch", "Last frame", "最后一帧", image=(decode_1, 0), batch_index=4095, length=1)
+    start = g.add("NavaFirstFrame", image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0))
+    g.column("Sampling the second shot")
+    second, second_noise, _ = sampling(g, files["model"], second_text, (start, 0), seed=2, shared=shared)
+    g.column("Joining")
+    decode_2 = g.add("NavaDecode", latent=(second, 0), **vaes)
     joined = g.add(
-        "NavaJoin", (1930, 1000), (300, 200), images_1=(decode_1, 0), audio_1=(decode_1, 1), images_2=(decode_2, 0),
-        audio_2=(decode_2, 1), fps=(decode_1, 2),
+        "NavaJoin", images_1=(decode_1, 0), audio_1=(decode_1, 1), images_2=(decode_2, 0), audio_2=(decode_2, 1),
+        fps=(decode_1, 2),
     )  # fmt: skip
-    video = g.add("CreateVideo", (2280, 1000), (260, 110), images=(joined, 0), audio=(joined, 1), fps=(decode_1, 2))
-    g.add("SaveVideo", (2280, 1180), (400, 640), video=(video, 0), filename_prefix="video/NAVA_two_shots", **CODEC)
-    g.note(
-        (0, 1140), (340, 330),
-        "# Two shots, one scene\nThe last frame of the first shot is the first frame of the second. NAVA Join Clips "
-        "drops the repeated frame and crossfades the sound. Add more shots in the same way.\n\n" + FILES_NOTE,
-    )  # fmt: skip
-    g.write("nava_two_shots")
+    save_video(g, joined, (decode_1, 2), "video/NAVA_two_shots")
+    g.promote(first_text, "prompt", "first shot", "第一个镜头")
+    g.promote(second_text, "prompt", "second shot", "第二个镜头")
+    promote_size(g, empty)
+    g.promote(shared[0], "steps", "steps", "步数")
+    g.promote(first_noise, "noise_seed", "first seed", "第一个种子")
+    g.promote(second_noise, "noise_seed", "second seed", "第二个种子")
+    promote_files(g, files)
+
+
+ALL = [
+    Workflow(
+        "nava_text_to_av",
+        Words("Text to picture and sound", "Write what is seen, what is said and what is heard, in one paragraph. Put spoken words between `<S>` and `<E>`. The model knows long Chinese captions best: the note below has this prompt in Chinese."),
+        Words("文字生成音画", "用一段话写出画面、台词和声音。台词放在 `<S>` 和 `<E>` 之间。模型最熟悉较长的中文描述。"),
+        text_to_av,
+    ),
+    Workflow(
+        "nava_image_to_av",
+        Words("First picture to picture and sound", "The clip begins with your picture. *size* takes the trained shape nearest to it; `as the latent` keeps width and height. Chinese prompts work better: see the folded note."),
+        Words("首帧图片生成音画", "视频从你的图片开始。*尺寸* 取最接近的训练尺寸；选 `as the latent` 则用宽和高。"),
+        image_to_av,
+    ),
+    Workflow(
+        "nava_dialogue_two_voices",
+        Words("Dialogue in two voices", "Give 5 to 15 s of each speaker, and each voice the name that the script calls. Script rows: `Name (how): words`."),
+        Words("双人对话", "每位说话人给一段 5 到 15 秒的录音，声音名称与台词中的名字一致。台词每行：`名字（语气）：话`。"),
+        dialogue,
+    ),
+    Workflow(
+        "nava_text_to_speech",
+        Words("Text to speech", "Only sound is made. `<S:Anna>` takes the voice named Anna; without a voice the words around the line decide who speaks."),
+        Words("文字生成语音", "只生成声音。`<S:Anna>` 使用名为 Anna 的声音；没有声音时由台词周围的描述决定。"),
+        text_to_speech,
+    ),
+    Workflow(
+        "nava_sound_effects",
+        Words("Text to sound effects", "Describe what is heard, in its order, and say that nobody speaks."),
+        Words("文字生成音效", "按先后顺序描述听到的声音，并写明没有人说话。"),
+        sound_effects,
+    ),
+    Workflow(
+        "nava_silent_video",
+        Words("Text to silent video", "Picture only: a guidance pass less than with sound, and no audio VAE."),
+        Words("文字生成无声视频", "只生成画面：比音画少一次引导计算，也不需要音频 VAE。"),
+        silent_video,
+    ),
+    Workflow(
+        "nava_two_shots",
+        Words("Two shots, one scene", "The last frame of the first shot is the first frame of the second; the repeated frame is dropped and the sound crossfaded."),
+        Words("两个镜头一个场景", "第一个镜头的最后一帧是第二个镜头的首帧；重复的一帧会去掉，声音交叉淡化。"),
+        two_shots,
+    ),
+]  # fmt: skip
+
+# At 100 % within 1280×720: beside the editor's side bar, below its tabs, above its lower edge.
+OFFSET = (80, 100)
+COLUMN, HEIGHT = 340, 540
+NOTE = 270  # what a note needs, so that nothing of it is cut
+FOLDED = 30  # of the folded note, so that it does not count when the editor fits the view
+
+
+def other_language(g: Graph) -> tuple[str, str]:
+    """(all prompts in Chinese, in English), as the folded note shows them."""
+    chinese, english = [], []
+    for node in g.nodes:
+        if node["type"] == "NavaVoice":  # a name is no prompt
+            continue
+        for name, value in node["properties"].get("nava_zh", {}).get("values", {}).items():
+            stored = [v for v in node["widgets_values"] if isinstance(v, str) and v]
+            place = {"scene": 0, "script": 1, "sounds": 2}.get(name, 0)
+            chinese.append(value)
+            english.append(stored[place])
+    return tuple("\n\n".join(t.replace("<", "\\<") for t in texts) for texts in (chinese, english))
+
+
+def shipped(g: Graph, flow: Workflow) -> dict:
+    instance, outer, links, definition = wrap(g, flow.key, flow.en.title, flow.zh.title)
+    inputs = [n for n in outer if g.outside[n["id"]] == "input"]
+    result = next(n for n in outer if g.outside[n["id"]] == "result")
+    y = 0
+    for node in inputs:
+        height = 160 if node["type"] == "LoadAudio" else 230
+        node["pos"], node["size"], y = [0, y], [COLUMN, height], y + height + 40
+    instance["pos"], instance["size"] = [COLUMN + GAP, 0], [400, HEIGHT]
+    right, width = COLUMN + GAP + 400 + GAP, COLUMN + 20
+    about, folded, below = (0, y), (0, HEIGHT - FOLDED), 0
+    room = HEIGHT - FOLDED - 40 - y
+    if room < NOTE:  # beside the result then
+        about, folded, room, below = (right, 0), (0, y), NOTE, NOTE + 40
+    result["pos"] = [right, below]
+    result["size"] = [width, min(HEIGHT - below, 540 if result["type"] == "SaveVideo" else 200)]
+    chinese, english = other_language(g)
+    number = instance["id"] + 1
+    about_size = (width if below else COLUMN, room)
+    texts = [
+        note(number, "About this workflow", notes(g, flow.en, False), about, about_size, "说明", notes(g, flow.zh, True)),
+        note(number + 1, "In Chinese", chinese, folded, (COLUMN, FOLDED), "英文", english, folded=True),
+    ]  # fmt: skip
+    nodes = [*inputs, instance, result, *texts]
+    return document(flow.key, nodes, links, [], OFFSET, definitions={"subgraphs": [definition]})
+
+
+def opened(g: Graph, flow: Workflow) -> dict:
+    number = len(g.nodes) + 1
+    bottom = max(b["bounding"][1] + b["bounding"][3] for b in g.groups if b["bounding"][0] == 0)
+    chinese, english = other_language(g)
+    texts = [
+        note(number, "About this workflow", notes(g, flow.en, False), (0, bottom + 70), (380, 420), "说明", notes(g, flow.zh, True)),
+        note(number + 1, "In Chinese", chinese, (0, bottom + 540), (380, 300), "英文", english, folded=True),
+    ]  # fmt: skip
+    nodes = [*g.nodes, *texts]
+    return document(flow.key, nodes, g.links, g.groups, (60, 120), 0.7)
+
+
+def write(path: Path, content: dict | list) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print("wrote", path.relative_to(environment.ROOT))
+
+
+def make(info: dict) -> None:
+    for flow in ALL:
+        g = Graph(info, MODELS)
+        flow.build(g)
+        write(BY_KEY[flow.key].open_path, opened(g, flow))
+        write(BY_KEY[flow.key].path, shipped(g, flow))
+    sets = environment.ROOT / "js" / "small_sets.json"
+    write(sets, small_set.for_editor())
 
 
 def main(host: Path) -> None:
     base = environment.base_folder(environment.Environment(Path(sys.executable), host, False))
     with Server(host, base) as server:
-        info = server.get("/object_info")
-    for make in (text_to_av, image_to_av, dialogue, text_to_speech, sound_effects, silent_video, two_shots):
-        make(info)
+        make(server.get("/object_info"))
 
 
 if __name__ == "__main__":

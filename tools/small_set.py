@@ -54,7 +54,7 @@ class SmallSet:
             shutil.copyfile(MINI_FOLDER / name, part)
             part.replace(target)
 
-    def apply(self, document: dict, object_info: dict, workflow: str = "") -> None:
+    def apply(self, document: dict, object_info: dict) -> None:
         """Let an editor workflow run on this set: its files, size, length, steps, and the texts it knows."""
         for kind, (name, folder) in LOADERS.items():
             set_widgets(document, object_info, kind, [{name: self.files[folder]}])
@@ -62,11 +62,13 @@ class SmallSet:
         set_widgets(document, object_info, "NavaEmptyLatent", [size])
         set_widgets(document, object_info, "NavaFirstFrame", [{"size": "as the latent"}])
         set_widgets(document, object_info, "NavaScheduler", [{"steps": self.steps}])
-        for kind, turns in self.scene(workflow).inputs.items():
+        for kind, turns in self.scene(document).inputs.items():
             set_widgets(document, object_info, kind, turns)
 
-    def scene(self, workflow: str) -> Scene:
-        return self.scenes.get(workflow, Scene(self.expect))
+    def scene(self, document: dict) -> Scene:
+        """What one of the shipped workflows makes; the general words for any other."""
+        key = document.get("extra", {}).get("nava", {}).get("workflow")
+        return self.scenes.get(key, Scene(self.expect))
 
 
 RANDOM = SmallSet(
@@ -132,3 +134,15 @@ MINI = SmallSet(
 def chosen() -> SmallSet:
     """NAVA-mini where all its files are there, else the random set."""
     return MINI if all((MINI_FOLDER / name).is_file() for name in MINI.files.values()) else RANDOM
+
+
+def for_editor() -> list[dict]:
+    """Both sets, for the editor, which chooses among the files that it finds."""
+    return [
+        {
+            "name": s.name, "files": s.files, "steps": s.steps,
+            "size": {"width": s.width, "height": s.height, "seconds": s.seconds},
+            "scenes": {key: {"inputs": scene.inputs} for key, scene in s.scenes.items()},
+        }
+        for s in (MINI, RANDOM)
+    ]  # fmt: skip

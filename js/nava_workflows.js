@@ -1,0 +1,125 @@
+// The shipped workflows as they open: in the editor's language, and with model files that are here.
+import { app } from "../../scripts/app.js";
+
+// Names under which the released files also exist: fp8, bf16, other precisions of the same model.
+const LOADERS = {
+  NavaModelLoader: ["model_name", "diffusion_models", /^(?!.*nava_(mini|tiny)).*nava/i],
+  NavaTextEncoderLoader: ["clip_name", "text_encoders", /umt5[-_]?xxl/i],
+  NavaVideoVAELoader: ["vae_name", "vae", /^(?!.*nava_).*wan2\.2_vae/i],
+  LTXVAudioVAELoader: ["ckpt_name", "checkpoints", /^(?!.*nava_).*ltx.*audio_vae/i],
+  NavaVoiceEncoderLoader: ["encoder_name", "audio_encoders", /vb2\+vox2|^(?!.*nava_).*redimnet/i],
+};
+
+const chinese = () => String(app.extensionManager?.setting?.get("Comfy.Locale") ?? "").startsWith("zh");
+
+/** Every widget that a file of ours stores: {node, name, value, write}. Promoted ones are written where they count. */
+function storedWidgets(data) {
+  const definitions = data.definitions?.subgraphs ?? [];
+  const promoted = new Map();
+  for (const instance of data.nodes) {
+    const definition = definitions.find((d) => d.id === instance.type);
+    if (!definition) continue;
+    const names = instance.inputs.filter((s) => s.widget).map((s) => s.name);
+    for (const edge of definition.inputs) {
+      if (!names.includes(edge.name)) continue;
+      for (const link of definition.links.filter((k) => edge.linkIds.includes(k.id))) {
+        const target = definition.nodes.find((n) => n.id === link.target_id);
+        promoted.set(`${target.id}/${target.inputs[link.target_slot].name}`, [instance, names.indexOf(edge.name)]);
+      }
+    }
+  }
+  return [...data.nodes, ...definitions.flatMap((d) => d.nodes)].flatMap((node) =>
+    (node.inputs ?? [])
+      .filter((s) => s.widget && node.type in window.LiteGraph.registered_node_types)
+      .map((socket, index) => ({
+        node,
+        name: socket.name,
+        get value() {
+          const [instance, place] = promoted.get(`${node.id}/${socket.name}`) ?? [node, index];
+          return instance.widgets_values[place];
+        },
+        write(value) {
+          node.widgets_values[index] = value;
+          const [instance, place] = promoted.get(`${node.id}/${socket.name}`) ?? [node, index];
+          instance.widgets_values[place] = value;
+        },
+      })),
+  );
+}
+
+/** Titles, labels, notes and prompts in Chinese. */
+function translate(data) {
+  const definitions = data.definitions?.subgraphs ?? [];
+  const widgets = storedWidgets(data);
+  for (const node of [...data.nodes, ...definitions.flatMap((d) => d.nodes)]) {
+    const zh = node.properties?.nava_zh;
+    if (!zh) continue;
+    if (zh.title) node.title = zh.title;
+    for (const [name, value] of Object.entries(zh.values ?? {})) {
+      if (node.type === "MarkdownNote") node.widgets_values[0] = value;
+      else widgets.find((w) => w.node === node && w.name === name)?.write(value);
+    }
+    const definition = definitions.find((d) => d.id === node.type);
+    if (definition && zh.title) definition.name = zh.title;
+    for (const slot of [...(node.inputs ?? []), ...(definition?.inputs ?? [])]) {
+      if (zh.labels?.[slot.name]) slot.label = zh.labels[slot.name];
+    }
+  }
+}
+
+function filesHere(kind) {
+  const [name] = LOADERS[kind];
+  const spec = window.LiteGraph.registered_node_types[kind]?.nodeData?.input?.required?.[name];
+  return (Array.isArray(spec?.[0]) ? spec[0] : spec?.[1]?.options) ?? [];
+}
+
+/** Choose files that are here in place of named ones that are not; the small set's, whole, where NAVA itself is not. */
+async function chooseFiles(data) {
+  const widgets = storedWidgets(data);
+  const loaders = widgets.filter((w) => LOADERS[w.node.type]?.[0] === w.name);
+  const absent = (w) => !filesHere(w.node.type).includes(w.value);
+  for (const widget of loaders.filter(absent)) {
+    const other = filesHere(widget.node.type).find((file) => LOADERS[widget.node.type][2].test(file));
+    if (other) widget.write(other);
+  }
+  if (!loaders.some((w) => w.node.type === "NavaModelLoader" && absent(w))) return;
+  const sets = await fetch(new URL("./small_sets.json", import.meta.url)).then((r) => r.json()).catch(() => []);
+  const fits = (set) => loaders.every((w) => filesHere(w.node.type).includes(set.files[LOADERS[w.node.type][1]]));
+  const set = sets.find(fits);
+  if (!set) return;
+  for (const widget of loaders) {
+    widget.write(set.files[LOADERS[widget.node.type][1]]);
+    delete widget.node.properties.models;
+  }
+  const scene = set.scenes[data.extra.nava.workflow]?.inputs ?? {};
+  const wanted = { ...scene, NavaEmptyLatent: [set.size], NavaScheduler: [{ steps: set.steps }] };
+  wanted.NavaFirstFrame = [{ size: "as the latent" }];
+  for (const [kind, turns] of Object.entries(wanted)) {
+    const nodes = [...new Set(widgets.map((w) => w.node).filter((n) => n.type === kind))];
+    nodes.forEach((node, turn) => {
+      for (const [name, value] of Object.entries(turns[turn] ?? turns[0])) {
+        widgets.find((w) => w.node === node && w.name === name)?.write(value);
+      }
+    });
+  }
+  const size = `${set.size.width}×${set.size.height}, ${set.size.seconds} s`;
+  app.extensionManager.toast.add({
+    severity: "info",
+    life: 15000,
+    summary: chinese() ? `使用 ${set.name}` : `Opened with ${set.name}`,
+    detail: chinese()
+      ? `这里没有 NAVA 的模型文件，改用小模型：${size}，${set.steps} 步。`
+      : `NAVA's own model files are not here. The small files that are were chosen instead, at ${size} and ${set.steps} steps.`,
+  });
+}
+
+app.registerExtension({
+  name: "nava.workflows",
+  async beforeConfigureGraph(data) {
+    const ours = data?.extra?.nava;
+    if (!ours?.workflow || ours.opened) return; // what was saved since is the artist's own
+    ours.opened = true;
+    if (chinese()) translate(data);
+    await chooseFiles(data);
+  },
+});

@@ -1,0 +1,37 @@
+"""The workflows that the pack ships: short names, and file names. Standard library only.
+
+The template browser shows and searches nothing but file names, so they say in words what a workflow makes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    key: str
+    file: str
+
+    @property
+    def path(self) -> Path:
+        """Everything within one subgraph."""
+        return WORKFLOWS / f"{self.file}.json"
+
+    @property
+    def open_path(self) -> Path:
+        """Every node loose."""
+        return WORKFLOWS / "open" / f"{self.key}.json"
+
+
+ALL = (
+    Shipped("nava_text_to_av", "NAVA Text to picture and sound (speech, lip sync)"),
+    Shipped("nava_image_to_av", "NAVA First picture to picture and sound (speech, lip sync)"),
+    Shipped("nava_dialogue_two_voices", "NAVA Dialogue in two recorded voices (speech, lip sync)"),
+    Shipped("nava_text_to_speech", "NAVA Text to speech in a recorded voice"),
+    Shipped("nava_sound_effects", "NAVA Text to sound effects"),
+    Shipped("nava_silent_video", "NAVA Text to silent video"),
+    Shipped("nava_two_shots", "NAVA Two shots joined to one scene (speech, lip sync)"),
+)
+BY_KEY = {s.key: s for s in ALL}
