@@ -29,7 +29,9 @@ def in_environment(env: environment.Environment, *command: str) -> int:
 def demo(options: argparse.Namespace, _: list[str]) -> int:
     env = environment.prepare()
     models = ["--models", str(options.models.resolve())] if options.models else []
-    return in_environment(env, "tools/demo.py", options.workflow, *models)
+    given = Path(options.workflow)
+    workflow = str(given.resolve()) if given.is_file() else options.workflow  # a path is the caller's, not this folder's
+    return in_environment(env, "tools/demo.py", workflow, *models)
 
 
 def serve(options: argparse.Namespace, _: list[str]) -> int:
