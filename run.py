@@ -30,7 +30,9 @@ def demo(options: argparse.Namespace, _: list[str]) -> int:
     env = environment.prepare()
     models = ["--models", str(options.models.resolve())] if options.models else []
     given = Path(options.workflow)
-    workflow = str(given.resolve()) if given.is_file() else options.workflow  # a path is the caller's, not this folder's
+    workflow = (
+        str(given.resolve()) if given.is_file() else options.workflow
+    )  # a path is the caller's, not this folder's
     return in_environment(env, "tools/demo.py", workflow, *models)
 
 
