@@ -463,7 +463,7 @@ def shipped(g: Graph, flow: Workflow) -> dict:
     result = next(n for n in outer if g.outside[n["id"]] == "result")
     y = 0
     for node in inputs:
-        height = 160 if node["type"] == "LoadAudio" else 230
+        height = 160 if node["type"] == "LoadAudio" else 300
         node["pos"], node["size"], y = [0, y], [COLUMN, height], y + height + 40
     instance["pos"], instance["size"] = [COLUMN + GAP, 0], [400, HEIGHT]
     right, width = COLUMN + GAP + 400 + GAP, COLUMN + 20
