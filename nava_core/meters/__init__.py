@@ -1,7 +1,29 @@
 """Meters: how good a clip is, from its frames `[T, H, W, C]` (0..1) and its sound `[channels, samples]` alone."""
 
 from .events import event_strength, events
+from .mouths import mouth_agreement
 from .onsets import onset_strength, onsets
+from .picture import PictureQuality, picture_quality
+from .sound import SoundQuality, sound_quality
 from .synchrony import Synchrony, match, synchrony
+from .voices import SpanVoice, voice_match, voiced_spans
+from .words import error_rate
 
-__all__ = ["Synchrony", "event_strength", "events", "match", "onset_strength", "onsets", "synchrony"]
+__all__ = [
+    "PictureQuality",
+    "SoundQuality",
+    "SpanVoice",
+    "Synchrony",
+    "error_rate",
+    "event_strength",
+    "events",
+    "match",
+    "mouth_agreement",
+    "onset_strength",
+    "onsets",
+    "picture_quality",
+    "sound_quality",
+    "synchrony",
+    "voice_match",
+    "voiced_spans",
+]

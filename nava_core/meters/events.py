@@ -8,7 +8,9 @@ from .peaks import pick
 
 SIDE = 256  # the longer side to which larger pictures are averaged down
 SPAN = 1 / 24  # seconds over which motion is compared
-BETWEEN = 0.7  # a smooth turn between two frames gives twice what it gives on one; this evens it out against an impact's
+BETWEEN = (
+    0.7  # a smooth turn between two frames gives twice what it gives on one; this evens it out against an impact's
+)
 MOTION_NET = 0.15  # what moves brightens as many pixels as it darkens, up to this share of all change
 SURROUNDINGS = 0.25  # seconds on either side against which a peak is judged
 SUPPRESSION = 0.08  # seconds: nearer peaks are one event
@@ -19,7 +21,7 @@ FLOOR = 2e-4  # mean change of a pixel, 0..1: below it nothing is to be seen
 
 def small(frames: Tensor) -> Tensor:
     """`[T, H, W, C]` -> `[T, C, h, w]` float32, alpha left out, at most 256 on the longer side."""
-    frames = frames[..., :3].movedim(-1, 1).float()
+    frames = frames[..., :3].movedim(-1, 1).float().contiguous()
     longer = max(frames.shape[-2:])
     if longer <= SIDE:
         return frames
@@ -27,34 +29,34 @@ def small(frames: Tensor) -> Tensor:
     return F.interpolate(frames, (height, width), mode="area")
 
 
-def turning(before: Tensor, left: Tensor, right: Tensor, after: Tensor) -> Tensor:
-    """How much the motion before -> left is undone by right -> after, `[T]`, in mean change of a pixel.
-
-    Whatever moves on, slowly or quickly, differs more between `before` and `after` than half of what it changed on its way,
-    so it gives nothing; so does noise, by its mean. What comes back the way it went gives all it changed.
-    """
-    there, back, whole = ((a - b).abs().mean((1, 2, 3)) for a, b in ((left, before), (after, right), (after, before)))
-    return (there + back - 2 * whole).clamp(min=0)
+def change(picture: Tensor, apart: int) -> Tensor:
+    """Mean change of a pixel from each picture to the one `apart` frames later, `[T - apart]`."""
+    return (picture[apart:] - picture[:-apart]).abs_().mean((1, 2, 3))
 
 
 def event_strength(frames: Tensor, fps: float) -> Tensor:
-    """How much happens, in half frames: `frames [T, H, W, C]` 0..1 -> `[2T - 1]`, value k for the time k / 2 / fps."""
+    """How much happens, in half frames: `frames [T, H, W, C]` 0..1 -> `[2T - 1]`, value k for the time k / 2 / fps.
+
+    Motion that turns back: what changed before a moment and after it, less twice what remains changed. Whatever moves on,
+    slowly or quickly, remains changed by at least half of it and gives nothing, and neither does noise, by its mean; what
+    comes back the way it went gives all it changed. Light that goes on: change that brightens more than it darkens.
+    """
     count = frames.shape[0]
-    strength = torch.zeros(max(1, 2 * count - 1))
+    strength = torch.zeros(2 * count - 1)
     picture = small(frames).cpu()
     s = max(1, round(fps * SPAN))
-    if count > 2 * s:
-        a, b, c = picture[: -2 * s], picture[s:-s], picture[2 * s :]
-        strength[2 * s : 2 * (count - s) : 2] = turning(a, b, b, c)
-    if count > 2 * s + 1:
-        a, b, c, d = picture[: -2 * s - 1], picture[s : -s - 1], picture[s + 1 : -s], picture[2 * s + 1 :]
-        strength[2 * s + 1 : 2 * (count - s) - 1 : 2] = BETWEEN * turning(a, b, c, d)
-    if count > s:
-        change = picture[s:] - picture[:-s]
-        net, gross = change.mean((1, 2, 3)), change.abs().mean((1, 2, 3))
-        light = 2 * (net - MOTION_NET * gross).clamp(min=0)
-        at = torch.arange(s, count) * 2 - 1  # it went on between two frames
-        strength[at] = torch.maximum(strength[at], light)
+    if count <= s:
+        return strength
+    moved = change(picture, s)
+    bright = picture.mean((1, 2, 3))
+    light = 2 * (bright[s:] - bright[:-s] - MOTION_NET * moved).clamp(min=0)
+    strength[torch.arange(s, count) * 2 - 1] = light  # it went on between two frames
+    for whole in (2 * s, 2 * s + 1):  # around a frame, and between two
+        if count <= whole:
+            break
+        turned = (moved[: count - whole] + moved[whole - s :] - 2 * change(picture, whole)).clamp(min=0)
+        at = torch.arange(count - whole) * 2 + whole
+        strength[at] = torch.maximum(strength[at], turned * (BETWEEN if whole % 2 else 1))
     return strength
 
 

@@ -47,7 +47,7 @@ def match(first: list[float], second: list[float], within: float) -> list[tuple[
     """The most one-to-one pairs (index, index) of two sorted lists of seconds that lie no further apart than `within`."""
     pairs, i, j = [], 0, 0
     while i < len(first) and j < len(second):
-        if abs(first[i] - second[j]) <= within + 1e-6:
+        if abs(first[i] - second[j]) <= within + 1e-4:
             pairs.append((i, j))
             i, j = i + 1, j + 1
         elif first[i] < second[j]:
