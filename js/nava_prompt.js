@@ -101,9 +101,10 @@ function draw(node, panel, given, report, voices) {
     const lines = report.lines.length;
     const count = `${report.exact ? "" : "about "}${report.tokens} of ${report.limit} tokens`;
     const summary = `${count} · ${lines === 1 ? "1 spoken line" : `${lines} spoken lines`}`;
-    parts.push(element("div", { class: report.tokens > report.limit ? "nava-bad" : "nava-quiet" }, summary));
+    if (report.tokens != null) parts.push(element("div", { class: report.tokens > report.limit ? "nava-bad" : "nava-quiet" }, summary));
     for (const problem of report.problems) parts.push(element("div", { class: "nava-bad" }, problem));
     for (const warning of report.warnings) parts.push(element("div", { class: "nava-bad" }, warning));
+    for (const hint of report.hints) parts.push(element("div", { class: "nava-quiet" }, hint));
     for (const piece of pieces(text).filter((p) => p.spoken)) {
       const line = report.lines[piece.line] ?? {};
       const color = voiceColor(line.voice);

@@ -56,8 +56,9 @@ function draw(node, panel, values, report) {
     if (values.mode !== "audio") said.push(`${report.frames} frames`);
     said.push(`${report.seconds.toFixed(2)} s`);
     if (values.mode !== "video") said.push(`${report.audio_steps} audio steps`);
-    said.push(`about ${report.gigabytes} GB a pass`);
+    said.push(`about ${report.memory} a pass`);
     parts.push(element("div", {}, said.join(" · ")));
+    for (const hint of report.hints) parts.push(element("div", { class: "nava-quiet" }, hint));
     for (const problem of report.problems) parts.push(element("div", { class: "nava-bad" }, problem));
   }
   panel.replaceChildren(...parts);
@@ -70,13 +71,13 @@ app.registerExtension({
     const { panel } = addPanel(node, "nava_size", 128);
     let latest = 0;
     const update = async () => {
-      const values = Object.fromEntries(["mode", "width", "height", "seconds"].map((n) => [n, widgetOf(node, n)?.value]));
+      const values = Object.fromEntries(["mode", "width", "height", "seconds", "batch_size"].map((n) => [n, widgetOf(node, n)?.value]));
       const turn = ++latest;
       const report = await ask("/nava/size", values);
       if (turn === latest) draw(node, panel, values, report);
     };
     const soon = settled(update, 60);
-    onChange(node, ["mode", "width", "height", "seconds"], soon);
+    onChange(node, ["mode", "width", "height", "seconds", "batch_size"], soon);
     after(node, "onConfigure", soon);
     soon();
   },

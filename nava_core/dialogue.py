@@ -2,10 +2,26 @@
 
 import re
 
-from .prompt import CLOSE, PromptError
+from .prompt import CLOSE, PromptError, few, short
 
-LINE = re.compile(r"^\s*(?P<who>[^:：()（）<>]*?)\s*(?:[(（](?P<how>[^()（）]*)[)）])?\s*[:：]\s*(?P<words>.+?)\s*$")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def split_row(row: str) -> tuple[str, str, str] | None:
+    """(who, how, words) of a row `Name (how it is said): words`; None when it is not written so.
+
+    Every character is looked at once: a regular expression with three optional parts would go back and forth.
+    """
+    row = row.strip()
+    end = next((i for i, c in enumerate(row) if c in ":：()（）<>"), len(row))
+    who, rest, how = row[:end].rstrip(), row[end:], ""
+    if rest[:1] in ("(", "（"):
+        end = next((i for i, c in enumerate(rest) if i and c in "()（）"), len(rest))
+        if rest[end : end + 1] not in (")", "）"):
+            return None
+        how, rest = rest[1:end].strip(), rest[end + 1 :].lstrip()
+    words = rest[1:].strip()
+    return (who, how, words) if rest[:1] in (":", "：") and words else None
 
 
 def compose(scene: str, script: str, sounds: str = "", by_name: bool = True) -> str:
@@ -13,18 +29,20 @@ def compose(scene: str, script: str, sounds: str = "", by_name: bool = True) -> 
 
     script: one spoken line per row, `Name (how it is said): words`; the name and the manner may be left out, but not
     the colon. by_name tags lines `<S:Name>`, so that the voice of that name speaks them. Raises PromptError naming
-    the row that cannot be read.
+    the rows that cannot be read, at most three of them.
     """
-    parts = [scene.strip()]
+    parts, faults = [scene.strip()], []
     for number, row in enumerate(script.splitlines(), 1):
         if not row.strip():
             continue
-        match = LINE.match(row)
-        if match is None:
-            raise PromptError(f"row {number}, “{row.strip()}”: write it as “Name (how it is said): words”")
-        who, how, words = match["who"], (match["how"] or "").strip(), match["words"]
+        read = split_row(row)
+        if read is None:
+            faults.append(f"row {number}, “{short(row.strip())}”: write it as “Name (how it is said): words”")
+            continue
+        who, how, words = read
         if "<" in words or ">" in words:
-            raise PromptError(f"row {number}, “{row.strip()}”: the words may not contain < or >")
+            faults.append(f"row {number}, “{short(row.strip())}”: the words may not contain < or >")
+            continue
         tag = f"<S:{who}>" if by_name and who else "<S>"
         ended = words[-1] in ".!?…。！？"
         if CHINESE.search(row):
@@ -32,5 +50,7 @@ def compose(scene: str, script: str, sounds: str = "", by_name: bool = True) -> 
         else:
             says = ", ".join(filter(None, [who or "A voice", how])) + (", says: " if how else " says: ")
             parts.append(f"{says}{tag}{words}{CLOSE}{'' if ended else '.'}")
+    if faults:
+        raise PromptError("; ".join(few(faults)))
     parts.append(sounds.strip())
     return " ".join(filter(None, parts))

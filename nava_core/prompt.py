@@ -7,6 +7,7 @@ text context a voice replaces.
 
 import html
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,13 @@ TOKEN_LIMIT = 512  # including the end token
 EOS = 1
 NO_VOICE = "-"
 TAG = re.compile(r"<S(?::([^<>]*))?>|<E>")
-NEAR_TAG = re.compile(r"<\s*/?\s*[sSeE]\s*(?::[^<>]*)?>")
+# No two neighbouring parts of these can match the same characters: time grows with the text, not with its square.
+NEAR_TAG = re.compile(r"<\s*(?:/\s*)?[sSeE]\s*(?::[^<>]*)?>")
+QUOTED = re.compile(r"[\"“]([^\"“”<>]{2,300})[\"”]|「([^「」<>]{2,300})」|『([^『』<>]{2,300})』")
 OPEN, CLOSE = "<S>", "<E>"
+MOST_LINES = 1000  # that are repaired one by one
+MOST_MESSAGES = 3  # of a kind; more are counted
+MOST_QUOTED = 40  # characters of the user's text in a message
 
 DEFAULT_NEGATIVE = (
     "画面模糊，过曝，静止不动的画面，字幕，水印，低质量，多余的手指，畸形的肢体，面部扭曲，倒着走，多人同时说话，"
@@ -35,7 +41,8 @@ class Prompt:
     """A cleaned prompt, cut into the text after each opening tag.
 
     pieces[0] ends with the first `<S>`, and so on: there is one sentinel between any two pieces. names holds one
-    entry per spoken span: a speaker's name, NO_VOICE, or None for the next voice. problems are in the user's words.
+    entry per spoken span: a speaker's name, NO_VOICE, or None for the next voice. problems are in the user's words,
+    at most MOST_MESSAGES and a count.
     """
 
     pieces: tuple[str, ...]
@@ -45,6 +52,11 @@ class Prompt:
     @property
     def text(self) -> str:
         return "".join(self.pieces)
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The words of each spoken span."""
+        return tuple(piece.partition(CLOSE)[0].strip() for piece in self.pieces[1:])
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,35 @@ class Tokens:
 
 def clean(text: str) -> str:
     """Repair mojibake, unescape HTML twice, collapse white space."""
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return re.sub(r"\s+", " ", text).strip()
+    text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair has no tokens
+    lines = [line for line in text.split("\n") if line.strip()]
+    # Encodings are guessed line by line, which for very many lines takes seconds.
+    text = ftfy.fix_text(("\n" if len(lines) <= MOST_LINES else " ").join(lines))
+    return re.sub(r"\s+", " ", unescape(unescape(text))).strip()
+
+
+def unescape(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # a number with thousands of digits, which names no character
+        return text
+
+
+def short(text: str, most: int = MOST_QUOTED) -> str:
+    """The beginning of a user's text, for a message."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def few(messages: Sequence[str]) -> list[str]:
+    """The first messages, and how many more there are."""
+    more = len(messages) - MOST_MESSAGES
+    return [*messages[:MOST_MESSAGES], *([f"and {more} more of this kind"] if more > 0 else [])]
+
+
+def unmarked_speech(prompt: Prompt) -> list[str]:
+    """What stands in quotation marks outside spoken spans: perhaps speech whose tags were forgotten."""
+    around = [prompt.pieces[0], *(piece.partition(CLOSE)[2] for piece in prompt.pieces[1:])]
+    return [next(filter(None, found.groups())) for text in around for found in QUOTED.finditer(text)]
 
 
 def parse(text: str) -> Prompt:
@@ -71,7 +110,7 @@ def parse(text: str) -> Prompt:
     for tag in TAG.finditer(text):
         current += text[end : tag.start()]
         end = tag.end()
-        around = f"near “{text[max(0, tag.start() - 15) : tag.end() + 15]}”"
+        around = f"near “{text[max(0, tag.start() - 15) : min(tag.end(), tag.start() + MOST_QUOTED) + 15]}”"
         if tag[0] == CLOSE:
             if open_at is None:
                 problems.append(f"{CLOSE} without an {OPEN} before it, {around}")
@@ -79,7 +118,7 @@ def parse(text: str) -> Prompt:
             current += CLOSE
         else:
             if open_at is not None:
-                problems.append(f"{tag[0]} inside a spoken line that has no {CLOSE} yet, {around}")
+                problems.append(f"{short(tag[0])} inside a spoken line that has no {CLOSE} yet, {around}")
             open_at = around
             name = tag[1].strip() if tag[1] is not None else None
             if name == "":
@@ -89,11 +128,13 @@ def parse(text: str) -> Prompt:
             current = ""
     near = NEAR_TAG.search(TAG.sub("", text))
     if near:
-        problems.append(f"“{near[0]}” is no tag: spoken lines are written {OPEN}words{CLOSE}, in capital letters")
+        problems.append(
+            f"“{short(near[0])}” is no tag: spoken lines are written {OPEN}words{CLOSE}, in capital letters"
+        )
     if open_at is not None:
         problems.append(f"a spoken line is never closed with {CLOSE}, {open_at}")
     pieces.append(current + text[end:])
-    return Prompt(tuple(pieces), tuple(names), tuple(problems))
+    return Prompt(tuple(pieces), tuple(names), tuple(few(problems)))
 
 
 def sentinel_id(piece_count: int) -> int:
@@ -130,20 +171,25 @@ class Binding:
 def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str]) -> Binding:
     """Give each spoken span its voice. voices: the names of the connected voices, in order ("" for unnamed).
 
-    Named spans take the voice of that name; the others take, in order, the voices that no span names. Spans left
-    without a voice keep their text. Raises PromptError when a span names a voice that is not connected.
+    Named spans take the voice of that name, whatever its case; the others take, in order, the voices that no span
+    names. Spans left without a voice keep their text. Raises PromptError when a span names a voice that is not connected.
     """
-    index_of = {name: i for i, name in reversed(list(enumerate(voices))) if name}
-    twice = sorted({name for name in voices if name and list(voices).count(name) > 1})
-    if twice:
-        raise PromptError(f"two connected voices are named {twice[0]}: give each a name of its own")
-    known = ", ".join(dict.fromkeys(filter(None, voices))) or "none connected"
-    for name in prompt.names:
-        if name not in (None, NO_VOICE) and name not in index_of:
-            raise PromptError(f"<S:{name}> names a voice that is not connected (voices: {known})")
+    keys = [clean(name).casefold() for name in voices]
+    counts = Counter(filter(None, keys))
+    twice = next((name for name, key in zip(voices, keys, strict=True) if counts[key] > 1), None)
+    if twice is not None:
+        raise PromptError(f"two connected voices are named {short(twice)}: give each a name of its own")
+    key_index = {key: i for i, key in enumerate(keys) if key}
+    index_of = {name: key_index.get(name.casefold()) for name in prompt.names if name not in (None, NO_VOICE)}
+    known = [short(name) for name in voices if name] or ["none connected"]
+    strangers = [
+        f"<S:{short(name)}> names a voice that is not connected" for name, index in index_of.items() if index is None
+    ]
+    if strangers:
+        raise PromptError(f"{'; '.join(few(strangers))} (voices: {', '.join(few(known))})")
     named = {index_of[n] for n in prompt.names if n in index_of}
     queue = iter([i for i in range(len(voices)) if i not in named])
-    rows, indices, warnings, used = [], [], [], set()
+    rows, indices, lost, used = [], [], [], set()
     for number, (name, row) in enumerate(zip(prompt.names, tokens.positions, strict=True), 1):
         if name == NO_VOICE:
             voice, speaks = None, True
@@ -153,7 +199,7 @@ def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str]) -> Bindin
         else:
             voice, speaks = index_of[name], True
         if row is None:
-            warnings.append(
+            lost.append(
                 f"spoken line {number} lies beyond the model's {TOKEN_LIMIT} tokens and is lost: shorten the prompt"
             )
             continue
@@ -161,7 +207,13 @@ def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str]) -> Bindin
             rows.append(row)
             indices.append(voice)
             used.add(voice)
-    unused = [voices[i] or f"number {i + 1}" for i in range(len(voices)) if i not in used]
+    empty = [
+        f"spoken line {number} is empty: write its words between {OPEN} and {CLOSE}"
+        for number, words in enumerate(prompt.spoken, 1)
+        if not words
+    ]
+    warnings = [*few(lost), *few(empty)]
+    unused = [short(voices[i]) or f"number {i + 1}" for i in range(len(voices)) if i not in used]
     if unused:
-        warnings.append(f"no spoken line uses the voice {', '.join(unused)}")
+        warnings.append(f"no spoken line uses the voice {', '.join(few(unused))}")
     return Binding(tuple(rows), tuple(indices), tuple(warnings))

@@ -60,3 +60,12 @@ def nearest_trained_shape(width: int, height: int) -> tuple[int, int]:
     index = sum(ratio < (a + b) / 2 for a, b in itertools.pairwise(NAMED_RATIOS))
     short, long = (side * PIXELS for side in TRAINED_SHAPES[index])
     return (long, short) if width >= height else (short, long)
+
+
+def far_from_trained(width: int, height: int) -> bool:
+    """Whether a picture has less than half or more than twice the pixels of the trained shapes, or is longer than they."""
+    short, long = TRAINED_SHAPES[0]
+    area = short * long * PIXELS**2
+    return (
+        not area / 2 <= width * height <= area * 2 or min(width, height) / max(width, height) < NAMED_RATIOS[-1] * 0.95
+    )

@@ -1,18 +1,31 @@
 """What the editor asks the server while someone types: tokens and speech of a prompt, sizes of a clip."""
 
+import asyncio
 import json
+import re
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
 from ..nava_core import prompt as prompts
 from ..nava_core.config import NavaConfig
 from ..nava_core.dialogue import compose
-from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLength, check_side
+from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLength, check_side, far_from_trained
 
 MAX_BODY = 64 * 1024
-MAX_NAMES = 64
-CHARACTERS_PER_TOKEN = 1.6  # of the mixed Chinese and English text in use; only for the estimate
+MAX_NAMES = 100
+MOST_WAITING = 8  # questions about prompts at a time; more are refused
+PATIENCE = 2.0  # seconds that an answer may take
+# Before a text encoder was loaded its pieces are unknown: characters a token, by script. umT5's pieces hold short English
+# words whole, with the space before them, and about three Chinese characters in two tokens.
+PIECE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]+|[^\W\d_\u2e80-\u9fff\uf900-\ufaff]+|\d|[^\w\s]|_")
+LETTERS_PER_TOKEN = 5
+HAN_PER_TOKEN = 1.5
+
+# One thread: the event loop goes on serving, and a flood of questions can't take every core.
+_aside = ThreadPoolExecutor(1, thread_name_prefix="nava-prompt")
+_waiting = 0
 
 # The tokenizer of the text encoder that was last used; it lives as long as that encoder does.
 _tokenizer = lambda: None  # noqa: E731
@@ -24,6 +37,17 @@ def remember_tokenizer(tokenizer) -> None:
     _tokenizer = weakref.ref(tokenizer)
 
 
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a text has, without the encoder's own pieces."""
+    count = 0.0
+    for piece in PIECE.findall(text):
+        if "\u2e80" <= piece[0] <= "\u9fff" or "\uf900" <= piece[0] <= "\ufaff":
+            count += max(1, len(piece) / HAN_PER_TOKEN)
+        else:
+            count += max(1, len(piece) / LETTERS_PER_TOKEN)
+    return round(count)
+
+
 def describe_prompt(text: str, voices: list[str]) -> dict:
     """Spoken spans, their voices, problems and length of a prompt."""
     prompt = prompts.parse(text)
@@ -31,7 +55,7 @@ def describe_prompt(text: str, voices: list[str]) -> dict:
     if tokenizer is not None:
         tokens = prompts.tokenize_with(tokenizer.tokenizer, prompt)
     else:
-        tokens = prompts.tokenize(prompt, lambda t: [0] * round(len(t) / CHARACTERS_PER_TOKEN), 0)
+        tokens = prompts.tokenize(prompt, lambda t: [0] * estimated_tokens(t), 0)
     problems, warnings, speakers = list(prompt.problems), [], {}
     try:
         binding = prompts.bind_voices(prompt, tokens, voices)
@@ -42,8 +66,12 @@ def describe_prompt(text: str, voices: list[str]) -> dict:
     if tokens.full_length > prompts.TOKEN_LIMIT:
         warnings.append(f"{tokens.full_length} tokens, the model reads the first {prompts.TOKEN_LIMIT}")
     lines = [
-        {"name": name, "voice": speakers.get(row), "lost": row is None}
-        for name, row in zip(prompt.names, tokens.positions, strict=True)
+        {"name": name, "voice": speakers.get(row), "lost": row is None, "words": words}
+        for name, row, words in zip(prompt.names, tokens.positions, prompt.spoken, strict=True)
+    ]
+    hints = [
+        f"“{prompts.short(words)}” stands in quotation marks: if somebody says it, wrap it in <S>…<E>"
+        for words in prompts.unmarked_speech(prompt)
     ]
     return {
         "prompt": text,
@@ -53,13 +81,14 @@ def describe_prompt(text: str, voices: list[str]) -> dict:
         "lines": lines,
         "problems": problems,
         "warnings": warnings,
+        "hints": prompts.few(hints),
     }
 
 
-def describe_size(mode: str, width: int, height: int, seconds: float) -> dict:
+def describe_size(mode: str, width: int, height: int, seconds: float, batch_size: int = 1) -> dict:
     """Length in all units, and the memory of one pass of the released model in bf16."""
     length = ClipLength.nearest(seconds * FPS)
-    tokens, problems = length.audio_steps if "audio" in mode else 0, []
+    tokens, problems, hints = length.audio_steps if "audio" in mode else 0, [], []
     if mode != "audio":
         for pixels, name in ((width, "width"), (height, "height")):
             try:
@@ -67,15 +96,41 @@ def describe_size(mode: str, width: int, height: int, seconds: float) -> dict:
             except ValueError as error:
                 problems.append(str(error))
         tokens += length.latent_frames * (width // STEP) * (height // STEP)
+        if far_from_trained(width, height):
+            hints.append("far from the sizes that the model was trained on: expect a worse picture")
     if length.seconds > TRAINED_SECONDS:
         problems.append(f"longer than the {TRAINED_SECONDS:g} s that the model was trained on")
+    gigabytes = NavaConfig().activation_values(tokens, batch_size) * 2 / 1e9
     return {
         "frames": length.frames,
         "seconds": round(length.seconds, 2),
         "audio_steps": length.audio_steps,
-        "gigabytes": round(NavaConfig().activation_values(tokens) * 2 / 1e9, 1),
+        "gigabytes": round(gigabytes, 3),
+        "memory": f"{gigabytes:.1f} GB" if gigabytes >= 0.95 else f"{max(1, round(gigabytes * 1000))} MB",
         "problems": problems,
+        "hints": hints,
     }
+
+
+async def aside(work, *values):
+    """The result of work(*values) in a thread; refuses when many wait already or it takes long."""
+    global _waiting
+    if _waiting >= MOST_WAITING:
+        raise web.HTTPServiceUnavailable(text="too many prompts at once")
+    _waiting += 1
+    done = asyncio.get_running_loop().run_in_executor(_aside, work, *values)
+    done.add_done_callback(finished)
+    await asyncio.wait({done}, timeout=PATIENCE)
+    if not done.done():
+        raise web.HTTPServiceUnavailable(text="this prompt takes too long to read")
+    return done.result()
+
+
+def finished(done: asyncio.Future) -> None:
+    global _waiting
+    _waiting -= 1
+    if not done.cancelled():
+        done.exception()  # whoever asked may have left: not a loss to tell of
 
 
 async def read_body(request: web.Request) -> dict:
@@ -89,7 +144,7 @@ async def read_body(request: web.Request) -> dict:
         raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=len(data))
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="the body is not JSON") from None
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="the body is not a JSON object")
@@ -114,8 +169,7 @@ def composed(dialogue) -> tuple[str, str | None]:
         return "", str(error)
 
 
-async def prompt_route(request: web.Request) -> web.Response:
-    body = await read_body(request)
+def answer_prompt(body: dict) -> dict:
     text, voices, problem = body.get("prompt"), body.get("voices", []), None
     if "dialogue" in body:
         text, problem = composed(body["dialogue"])
@@ -125,8 +179,13 @@ async def prompt_route(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text=f"voices must be a list of at most {MAX_NAMES} names")
     report = describe_prompt(text, voices)
     if problem is not None:
-        report["problems"].insert(0, problem)
-    return web.json_response(report)
+        # There is no prompt to count as long as the script cannot be read.
+        report |= {"problems": [problem], "warnings": [], "tokens": None}
+    return report
+
+
+async def prompt_route(request: web.Request) -> web.Response:
+    return web.json_response(await aside(answer_prompt, await read_body(request)))
 
 
 async def size_route(request: web.Request) -> web.Response:
@@ -134,7 +193,8 @@ async def size_route(request: web.Request) -> web.Response:
     if body.get("mode") not in ("audio + video", "video", "audio"):
         raise web.HTTPBadRequest(text="mode must be audio + video, video or audio")
     width, height = (int(number(body, name, 1, 16384)) for name in ("width", "height"))
-    return web.json_response(describe_size(body["mode"], width, height, number(body, "seconds", 0, MAX_SECONDS)))
+    batch = int(number(body, "batch_size", 1, 4096)) if "batch_size" in body else 1
+    return web.json_response(describe_size(body["mode"], width, height, number(body, "seconds", 0, MAX_SECONDS), batch))
 
 
 def register(routes: web.RouteTableDef) -> None:

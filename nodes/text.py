@@ -40,7 +40,7 @@ class NavaTextEncode(io.ComfyNode):
             category="NAVA/conditioning",
             description="Turns the prompt into CONDITIONING. Wrap every spoken line in <S>…<E>; say around it who "
             "speaks, where, and how. Voices bind by order (<S>) or by name (<S:Anna>); <S:-> takes none.",
-            search_aliases=["nava prompt", "dialogue", "speech"],
+            search_aliases=["nava prompt", "dialogue", "speech", "text to speech", "lipsync", "lip sync", "talking"],
             inputs=[
                 io.Clip.Input("clip", tooltip="umT5-xxl, from NavaTextEncoderLoader or CLIPLoader (type wan)."),
                 io.String.Input(
@@ -66,7 +66,7 @@ class NavaTextEncode(io.ComfyNode):
                         NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NavaVoice."),
                         prefix="voice_",
                         min=0,
-                        max=16,
+                        max=100,  # the host's own limit
                     ),
                     tooltip="Voices that speak the lines, in order or by name.",
                 ),

@@ -209,7 +209,7 @@ def test_dialogue_colours_speakers(page):
 def test_size_panel(page):
     open_workflow(page, "nava_text_to_av")
     show(page, "NavaEmptyLatent")
-    wait_for_panel(page, "NavaEmptyLatent", "nava_size", "145 frames · 6.04 s · 152 audio steps · about 1.6 GB a pass")
+    wait_for_panel(page, "NavaEmptyLatent", "nava_size", "145 frames · 6.04 s · 152 audio steps · about 1.2 GB a pass")
     page.get_by_role("button", name="960×960").click()
     wait_for_panel(page, "NavaEmptyLatent", "nava_size", "GB a pass")
     values = page.evaluate(
@@ -244,7 +244,7 @@ def test_dropped_file_runs_with_live_view_and_player(page, server):
     page.evaluate("window.app.queuePrompt(0)")
     page.wait_for_function(
         "window.app.graph.nodes.find((n) => n.type === 'SaveVideo').widgets.some((w) => w.name === 'nava_player')",
-        timeout=60_000,
+        timeout=300_000,
     )
     assert page.evaluate("window.seen.size") >= 2, "the preview changes while sampling"
     assert "Step 12 of 12" in panel_text(page, "SamplerCustomAdvanced", "nava_live")
@@ -286,7 +286,7 @@ def test_warnings_reach_the_artist(page):
         """() => { const w = window.app.graph.nodes.find((n) => n.type === 'NavaTextEncode').widgets.find((w) => w.name === 'prompt');
             w.value = "rain ".repeat(1500); w.callback?.(w.value); window.app.queuePrompt(0) }"""
     )
-    page.wait_for_selector("text=the model reads the first 512", timeout=30_000)
+    page.wait_for_selector("text=the model reads the first 512", timeout=300_000)
     shot(page, "warning")
 
 
@@ -407,7 +407,7 @@ def test_routes_answer(server):
         ("/nava/prompt", {}),
         ("/nava/prompt", {"prompt": 3}),
         ("/nava/prompt", {"prompt": "a", "voices": [1]}),
-        ("/nava/prompt", {"prompt": "a", "voices": ["a"] * 65}),
+        ("/nava/prompt", {"prompt": "a", "voices": ["a"] * 101}),
         ("/nava/prompt", {"prompt": "a" * 70_000}),
         ("/nava/prompt", {"dialogue": {"scene": 1}}),
         ("/nava/size", {"mode": "x", "width": 1, "height": 1, "seconds": 1}),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nava_core import prompt as p
-from nava_core.dialogue import compose
+from nava_core.dialogue import compose, split_row
 
 PIECES = 1000
 SENTINEL = p.sentinel_id(PIECES)
@@ -166,3 +166,80 @@ def test_dialogue_is_composed():
 def test_unreadable_script_row_is_named(row):
     with pytest.raises(p.PromptError, match="row 2"):
         compose("", f"Anna: fine\n{row}")
+
+
+@pytest.mark.parametrize("row", ["Anna：hi", "Anna ( sad ) : hi", "（轻声）：你好", "A(b): c: d", " :x", "a b （c): d"])
+def test_script_rows(row):
+    assert "<E>" in compose("", row)
+
+
+@pytest.mark.parametrize("row", ["Anna (a (b)): c", "Anna (a: c", "Anna) : c", "a <b>: c", "(a) b: c", ":"])
+def test_no_script_rows(row):
+    with pytest.raises(p.PromptError, match="row 1"):
+        compose("", row)
+
+
+HOSTILE = [
+    " ", "\t", "\u3000", "\n", "\n ", "a\n", "汉\n", "(", "（", ":", "<", "<S", "<S:", "<S>", " <E> <S>", "< ", "<  /", "</ s",
+    "&", "&amp;", "&#", "&#1", '"', "「", "“a", "汉", "word ", "Ã©", "😀", "e\u0301",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_hostile_text_takes_no_time(piece):
+    """100,000 characters through everything that reads users' text."""
+    import time
+
+    text = (piece * 100_000)[:100_000]
+    readers = {
+        "row": lambda: split_row(text),
+        "row after a name": lambda: split_row(f"Anna{text}(how"),
+        "clean": lambda: p.clean(text),
+        "parse": lambda: p.parse(text),
+        "near tag": lambda: p.NEAR_TAG.search(text),
+        "quoted": lambda: p.QUOTED.findall(text),
+    }
+    for name, read in readers.items():
+        taken = []
+        for _ in range(3):
+            start = time.process_time()
+            read()
+            taken.append(time.process_time() - start)
+            if taken[-1] < 0.1:
+                break
+        assert min(taken) < 0.1, (name, taken)
+
+
+@pytest.mark.parametrize("text", ["&#" + "9" * 5000 + ";", "\ud800 half a character", "<S:" + "x" * 50_000 + ">a<E>"])
+def test_odd_characters_are_read(text):
+    prompt, tokens = tokens_of(text)
+    prompt.text.encode()
+    assert len(tokens.ids) <= 512
+
+
+def test_messages_are_few_and_short():
+    long = "x" * 5000
+    for text in ("<E>" * 15_000, "<S>" * 15_000, f"<S:{long}>" * 10):
+        problems = p.parse(text).problems
+        assert len(problems) <= 5 and all(len(problem) < 300 for problem in problems)
+    with pytest.raises(p.PromptError) as error:
+        compose("", "\n".join(["no colon " + long] * 30))
+    assert len(str(error.value)) < 600 and "27 more" in str(error.value)
+    with pytest.raises(p.PromptError) as error:
+        bound(" ".join(f"<S:{long}{i}>a<E>" for i in range(5)), [long, *(f"v{i}" for i in range(90))], 10**6)
+    assert len(str(error.value)) < 600
+    lost, _ = bound("x" * 600 + "<S>a<E>" * 30, [])
+    assert len(lost.warnings) <= 5
+
+
+def test_names_match_whatever_their_case():
+    binding, _ = bound("<S:anna>a<E><S:BEN>b<E>", ["Ben", "Anna"])
+    assert binding.indices == (1, 0)
+    with pytest.raises(p.PromptError, match="two connected voices"):
+        bound("<S:anna>a<E>", ["Anna", "anna"])
+
+
+def test_empty_lines_and_unmarked_speech_are_told():
+    binding, _ = bound("<S>a<E> <S> <E>", [])
+    assert any("spoken line 2 is empty" in w for w in binding.warnings)
+    assert p.unmarked_speech(p.parse('He says "come here" and <S>"now"<E>, 她说「过来」')) == ["come here", "过来"]
