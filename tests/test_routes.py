@@ -50,8 +50,10 @@ def test_hostile_texts_are_answered_quickly(nava):
 
 
 def test_floods_are_refused_and_pass(nava):
-    flood = [("/nava/prompt", {"prompt": "汉\n" * 14_000})] * 40
-    assert {status for status, _ in answers(nava, *flood)} == {200, 503}
+    flood = [("/nava/prompt", {"prompt": "汉\n" * 7_000})] * 40
+    nava("routes")._aside.submit(time.sleep, 0.5)  # all come while one is being read
+    statuses = {status for status, _ in answers(nava, *flood)}
+    assert 503 in statuses and statuses <= {200, 503}
     assert answers(nava, ("/nava/prompt", {"prompt": "still there"}))[0][0] == 200
 
 
