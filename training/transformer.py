@@ -28,6 +28,10 @@ from .samples import Sample, Samples
 from .text_encoder import TextEncoder
 
 
+# With Muon, what AdamW moves all the same: tables, heads, and the sound's wide convolutions, costly to orthogonalise.
+ADAM = ("shared", "modulation", "head", "relative_attention_bias", "patch_embedding_audio")
+
+
 @dataclass(frozen=True)
 class Settings:
     """A training's config file. Defaults are the released code's; what has none must be given."""
@@ -217,7 +221,7 @@ def train(config: dict, folder: Path) -> None:
         model.load_state_dict({k.removeprefix("backbone."): v.float() for k, v in load_file(settings.init).items()})
     pair = Pair(model, text)
     if settings.optimiser == "muon":
-        optimiser = Muon(pair, settings.rate, plain=("shared.weight", "modulation", "head.weight", "relative_attention_bias.weight"))
+        optimiser = Muon(pair, settings.rate, plain=ADAM)
     else:
         optimiser = torch.optim.AdamW(pair.parameters(), settings.rate, weight_decay=0.0)
     state = {"step": 0}

@@ -11,24 +11,24 @@ from torch import Tensor, nn
 def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
     """The nearest matrix with equal singular values, roughly, by a Newton-Schulz iteration; `[..., m, n]`."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix / (matrix.norm() + 1e-7)
+    x = (matrix / (matrix.norm() + 1e-7)).bfloat16()
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide else x.T
+    return (x if wide else x.T).to(matrix)
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for weights, AdamW for everything with fewer than two dimensions or named in `plain`."""
+    """Orthogonalised momentum for weights, AdamW for everything with fewer than two dimensions or with a part of its name in `plain`."""
 
     def __init__(self, module: nn.Module, lr: float, momentum: float = 0.95, plain: tuple[str, ...] = (), plain_rate: float = 0.15):
         weights, rest = [], []
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 is_weight = parameter.ndim > 1 and min(parameter.shape[0], parameter[0].numel()) > 4
-                (weights if is_weight and not name.endswith(plain or ("\n",)) else rest).append(parameter)
+                (weights if is_weight and not any(part in name for part in plain) else rest).append(parameter)
         super().__init__([{"params": weights, "matrix": True, "part": 1.0}, {"params": rest, "matrix": False, "part": plain_rate}], {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
