@@ -55,6 +55,16 @@ def bench(options: argparse.Namespace, _: list[str]) -> int:
     )
 
 
+def train(options: argparse.Namespace, _: list[str]) -> int:
+    env = environment.prepare()
+    launch = ["-m"]
+    if options.processes > 1:
+        launch = ["-m", "accelerate.commands.launch", "--num_processes", str(options.processes), "--num_machines", "1"]
+        launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--cpu", "--module"]
+    out = ["--out", str(options.out)] if options.out else []
+    return in_environment(env, *launch, "training.make", str(options.config), *out)
+
+
 def test(_: argparse.Namespace, rest: list[str]) -> int:
     env = environment.prepare()
     for check in (["check"], ["format", "--check"]):
@@ -88,15 +98,20 @@ def main() -> int:
     four.add_argument(
         "--load", action="store_true", help="also load a file of more than 4 GB (written and removed again)"
     )
+    five = commands.add_parser(
+        "train", help="train a model from a config file; start it again to go on where it stopped"
+    )
+    five.add_argument("config", type=Path, help="a file of training/configs, or one like them")
+    five.add_argument("--out", type=Path, help="folder for checkpoints, log and result; default runs/NAME")
+    five.add_argument("--processes", type=int, default=1, help="processes that share each step (accelerate)")
     options, rest = parser.parse_known_args()
     if rest and options.command != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if getattr(options, "models", None) and not options.models.is_dir():
         parser.error(f"--models {options.models}: there is no such folder")
     try:
-        return {"demo": demo, "serve": serve, "test": test, "convert": convert, "bench": bench}[options.command](
-            options, rest
-        )
+        actions = {"demo": demo, "serve": serve, "test": test, "convert": convert, "bench": bench, "train": train}
+        return actions[options.command](options, rest)
     except environment.SetupError as error:
         print(f"Setting up failed: {error}", file=sys.stderr)
         return 1

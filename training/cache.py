@@ -55,7 +55,9 @@ def train(config: dict, folder: Path) -> None:
         if path.exists():
             continue
         made = []
-        for seed in range(config["first_seed"] + shard * config["per_shard"], config["first_seed"] + (shard + 1) * config["per_shard"]):
+        for seed in range(
+            config["first_seed"] + shard * config["per_shard"], config["first_seed"] + (shard + 1) * config["per_shard"]
+        ):
             clip = scene(seed, request_of(seed))
             prompts = (*clip.captions["en"], *clip.captions["zh"])
             speakers = torch.tensor([[float(s.speaker)] for s in clip.speech]) if clip.speech else None
@@ -83,6 +85,10 @@ def name_speakers(source: Path, target: Path, table: Tensor) -> None:
         chooser = random.Random(path.name)
         named = []
         for s in read_shard(path):
-            voices = None if s.voices is None else torch.stack([table[int(n), chooser.randrange(table.shape[1])] for n in s.voices[:, 0]])
+            voices = (
+                None
+                if s.voices is None
+                else torch.stack([table[int(n), chooser.randrange(table.shape[1])] for n in s.voices[:, 0]])
+            )
             named.append(Sample(s.video, s.audio, voices, s.prompts))
         write_shard(target / path.name, named)

@@ -36,7 +36,10 @@ def load_text(path: Path) -> TextEncoder:
 def load_audio_vae(path: Path) -> AudioVAE:
     with safe_open(path, "pt") as file:
         vae = AudioVAE(file.metadata())
-    named = {(f"autoencoder.{k.removeprefix('audio_vae.')}" if k.startswith("audio_vae.") else k): v for k, v in read(path).items()}
+    named = {
+        (f"autoencoder.{k.removeprefix('audio_vae.')}" if k.startswith("audio_vae.") else k): v
+        for k, v in read(path).items()
+    }
     vae.load_state_dict(named, strict=False)
     return vae.eval()
 
@@ -59,8 +62,16 @@ class Generator:
 
     @torch.no_grad()
     def clips(
-        self, prompts: list[str], seeds: list[int], voices: list[Tensor | None], size: tuple[int, int] = (160, 256), frames: int = 33,
-        steps: int = 20, guidance: nava_core.Guidance | None = None, negative: str = captions.NEGATIVE, first_frame: Tensor | None = None,
+        self,
+        prompts: list[str],
+        seeds: list[int],
+        voices: list[Tensor | None],
+        size: tuple[int, int] = (160, 256),
+        frames: int = 33,
+        steps: int = 20,
+        guidance: nava_core.Guidance | None = None,
+        negative: str = captions.NEGATIVE,
+        first_frame: Tensor | None = None,
         masked_only: bool = False,
     ) -> list[tuple[Tensor, Tensor]]:
         """(frames `[T, H, W, 3]` uint8, sound `[2, N]` at 48 kHz) of every prompt; all in one batch."""
@@ -90,7 +101,9 @@ class Generator:
         for one, sound in zip(video, audio, strict=True):
             pixels = wan.decode(self.video, one[None] * std + mean)[0, :, :frames].clamp(-1, 1)
             wave = self.audio.decode(nava_core.latents.tokens_to_audio(sound[None]))[0]
-            made.append(((pixels.permute(1, 2, 3, 0) * 127.5 + 127.5).round().to(torch.uint8), wave[:, : frames * 2000]))
+            made.append(
+                ((pixels.permute(1, 2, 3, 0) * 127.5 + 127.5).round().to(torch.uint8), wave[:, : frames * 2000])
+            )
         return made
 
 

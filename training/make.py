@@ -1,34 +1,55 @@
-"""`run.py train CONFIG.toml` for the codecs: picks the training that the config's `kind` names."""
+"""What `run.py train CONFIG.toml` runs: picks the training that the config's `kind` names."""
 
 import argparse
 import importlib
+import os
 import sys
-import tomllib
 from pathlib import Path
 
+import tomllib
+
 KINDS = {
-    "linear": "codecs.linear", "video_vae": "codecs.video", "audio_vae": "codecs.audio", "vocoder": "codecs.vocoder",
-    "voice_encoder": "codecs.voice", "pieces": "text_encoder", "samples": "cache", "transformer": "transformer",
-}  # fmt: skip
+    "linear": "codecs.linear",  # the code of the video VAE
+    "video_vae": "codecs.video",
+    "audio_vae": "codecs.audio",
+    "vocoder": "codecs.vocoder",
+    "voice_encoder": "codecs.voice",
+    "pieces": "text_encoder",  # a tokenizer
+    "samples": "cache",  # scenes of the small world, encoded
+    "assemble": "assemble",  # files for ComfyUI
+    "report": "report",  # how good they are
+    "transformer": "transformer",  # from the start, or a LoRA
+}
 
 
-def main(host: str) -> None:
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=Path)
-    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    config = tomllib.loads(options.config.read_text())
-    sys.path.insert(0, host)
+    try:
+        config = tomllib.loads(options.config.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        print(f"{options.config} cannot be read as a config: {error}", file=sys.stderr)
+        return 1
+    if config.get("kind") not in KINDS:
+        print(f"{options.config}: kind is {config.get('kind')!r}; choose one of {', '.join(KINDS)}", file=sys.stderr)
+        return 1
+    sys.path.insert(0, os.environ["NAVA_HOST"])
+    import torch
     from comfy.cli_args import args
 
-    args.cpu = True
-    import torch
-
-    torch.set_num_threads(config.get("threads", 1))
-    importlib.import_module(f"training.{KINDS[config['kind']]}").train(config, options.out or Path("runs") / options.config.stem)
+    args.cpu = not torch.cuda.is_available()
+    if config.get("threads"):
+        torch.set_num_threads(config["threads"])
+    training = importlib.import_module(f"training.{KINDS[config['kind']]}")
+    try:
+        training.train(config, options.out or Path("runs") / options.config.stem)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"{options.config}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    import os
-
-    main(os.environ["NAVA_HOST"])
+    sys.exit(main())

@@ -96,11 +96,16 @@ class TextEncoder(nn.Module):
             if "relative_attention_bias" in name:
                 nn.init.normal_(parameter, std=0.1)
             elif parameter.ndim > 1 and "shared" not in name:
-                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5 * (0.2 if name.endswith(".q.weight") else 1.0))
+                nn.init.normal_(
+                    parameter, std=parameter.shape[1] ** -0.5 * (0.2 if name.endswith(".q.weight") else 1.0)
+                )
 
     def tokenize(self, texts: list[str], text_len: int) -> tuple[list[list[int]], list[list[int]]]:
         """(ids with the end token, rows of the spoken lines' sentinels) of every prompt."""
-        tokens = [prompts.tokenize(prompts.parse(t), self.encode_piece, self.processor.get_piece_size(), text_len) for t in texts]
+        tokens = [
+            prompts.tokenize(prompts.parse(t), self.encode_piece, self.processor.get_piece_size(), text_len)
+            for t in texts
+        ]
         return [t.ids for t in tokens], [[p for p in t.positions if p is not None] for t in tokens]
 
     def encode_piece(self, text: str) -> list[int]:

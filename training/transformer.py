@@ -5,28 +5,31 @@ takes the very same steps.
 """
 
 import csv
-import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
+import torch.utils.checkpoint
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from nava_core.checkpoint import load_transformer
 from nava_core.config import NavaConfig
 from nava_core.transformer import NavaTransformer
 
+from . import curves, lora
 from .codecs.muon import Muon
 from .codecs.run import learning_rate
+from .lora import add_lora
 from .objective import STEPS, noised, sigma_table, stream_loss, weight_table
+from .preview import Preview
 from .samples import Sample, Samples
 from .text_encoder import TextEncoder
-
 
 # With Muon, what AdamW moves all the same: tables, heads, and the sound's wide convolutions, costly to orthogonalise.
 ADAM = ("shared", "modulation", "head", "relative_attention_bias", "patch_embedding_audio")
@@ -38,8 +41,14 @@ class Settings:
 
     samples: str
     model: dict = field(default_factory=dict)  # fields of NavaConfig
-    text: dict = field(default_factory=dict)  # pieces, width, layers, heads, hidden: an encoder trained along; else rows from disk
+    text: dict = field(
+        default_factory=dict
+    )  # pieces, width, layers, heads, hidden: an encoder trained along; else rows from disk
     init: str = ""  # a transformer to start from
+    lora: dict = field(
+        default_factory=dict
+    )  # rank, stream (picture, sound, both), alpha, targets: train only adapters of `init`
+    checkpointing: bool = False  # keep one block's activations at a time; released: on
     text_init: str = ""
     steps: int = 1_000_000
     batch: int = 1  # over all processes
@@ -62,6 +71,7 @@ class Settings:
     seed: int = 42
     threads: int = 0  # 0: torch's choice
     save_every: float = 120.0  # seconds
+    preview: dict = field(default_factory=dict)  # see preview.py; needs [text]
     refresh_every: int = 0  # steps after which new shards are looked for
 
     @staticmethod
@@ -71,10 +81,21 @@ class Settings:
         config = {k: v for k, v in config.items() if k != "kind"}
         unknown = sorted(set(config) - known)
         if unknown:
-            raise ValueError(f"the config has the entry {unknown[0]}, which means nothing; known: {', '.join(sorted(known))}")
+            raise ValueError(
+                f"the config has the entry {unknown[0]}, which means nothing; known: {', '.join(sorted(known))}"
+            )
         if "samples" not in config:
             raise ValueError("the config has no entry samples: the folder of encoded samples")
         return Settings(**config)
+
+
+def checkpoint_blocks(model: NavaTransformer) -> None:
+    """Let every block forget what is inside it and compute it again for the gradients."""
+    for block in (*model.double_blocks, *model.single_blocks):
+        plain = block.forward
+        block.forward = lambda *args, _plain=plain: torch.utils.checkpoint.checkpoint(
+            _plain, *args, use_reentrant=False
+        )
 
 
 def initialise(model: NavaTransformer) -> None:
@@ -147,7 +168,10 @@ def draw(settings: Settings, samples: Samples, step: int) -> Draw:
         keep,
         both and uniform(1).item() < settings.masked,
         chosen[0].video is not None and uniform(1).item() < settings.first_frame,
-        [(uniform(0 if s.voices is None else len(s.voices)) >= settings.voice_dropout).float()[:, None] for s in chosen],
+        [
+            (uniform(0 if s.voices is None else len(s.voices)) >= settings.voice_dropout).float()[:, None]
+            for s in chosen
+        ],
         int(torch.randint(2**31, (1,), generator=generator)),
     )
 
@@ -161,7 +185,13 @@ def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) ->
     text = getattr(pair, "module", pair).text
     prompts = [s.prompts[w] for s, w in zip(drawn.samples, drawn.wordings, strict=True)][part]
     ids, positions = text.tokenize(prompts, text_len) if text is not None else (None, [[] for _ in kept])
-    rows = None if text is not None else nn.utils.rnn.pad_sequence([s.rows[w].float() for s, w in zip(kept, drawn.wordings[part], strict=True)], True)
+    rows = (
+        None
+        if text is not None
+        else nn.utils.rnn.pad_sequence(
+            [s.rows[w].float() for s, w in zip(kept, drawn.wordings[part], strict=True)], True
+        )
+    )
     voices, keep = [], drawn.keep[part]
     for i, (sample, alive) in enumerate(zip(kept, drawn.voice_kept[part], strict=True)):
         voices.append(torch.zeros(0, 192) if sample.voices is None else sample.voices * alive)
@@ -182,7 +212,16 @@ def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) ->
         video_in = torch.cat([video[:, :, :1], video_in[:, :, 1:]], dim=2)
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
         video_out, audio_out = pair(
-            video_in, audio_in, 1000 * sigma[part], ids, rows, keep, voices, positions, not drawn.masked, drawn.first_frame
+            video_in,
+            audio_in,
+            1000 * sigma[part],
+            ids,
+            rows,
+            keep,
+            voices,
+            positions,
+            not drawn.masked,
+            drawn.first_frame,
         )
     shown, total = {}, torch.zeros(())
     if video is not None:
@@ -199,7 +238,10 @@ def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) ->
 def train(config: dict, folder: Path) -> None:
     """Run or resume a training in `folder`; ends by writing transformer.safetensors (and umt5.safetensors)."""
     settings = Settings.read(config)
-    accelerator = Accelerator(cpu=True)
+    # a step need not reach every weight: sound alone, no voices, a masked pass
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+    )
     ranks, rank = accelerator.num_processes, accelerator.process_index
     if settings.batch % ranks:
         raise ValueError(f"batch {settings.batch} does not divide by {ranks} processes")
@@ -214,16 +256,29 @@ def train(config: dict, folder: Path) -> None:
         entry = dict(settings.text)
         text = TextEncoder(Path(entry.pop("pieces")).read_bytes(), **entry)
         if settings.text_init:
-            text.load_state_dict({k: v.float() for k, v in load_file(settings.text_init).items() if k != "spiece_model"})
-    model = NavaTransformer(NavaConfig(**settings.model))
-    initialise(model)
+            text.load_state_dict(
+                {k: v.float() for k, v in load_file(settings.text_init).items() if k != "spiece_model"}
+            )
     if settings.init:
-        model.load_state_dict({k.removeprefix("backbone."): v.float() for k, v in load_file(settings.init).items()})
+        model = load_transformer(settings.init).requires_grad_(True).train()
+    else:
+        model = NavaTransformer(NavaConfig(**settings.model))
+        initialise(model)
+    if settings.lora:
+        if not settings.init:
+            raise ValueError("the config trains a LoRA but names no model to train it on: set init")
+        add_lora(model, **settings.lora)
+        if text is not None:
+            text.requires_grad_(False)
+    if settings.checkpointing:
+        checkpoint_blocks(model)
     pair = Pair(model, text)
     if settings.optimiser == "muon":
         optimiser = Muon(pair, settings.rate, plain=ADAM)
     else:
-        optimiser = torch.optim.AdamW(pair.parameters(), settings.rate, weight_decay=0.0)
+        optimiser = torch.optim.AdamW(
+            [p for p in pair.parameters() if p.requires_grad], settings.rate, weight_decay=0.0
+        )
     state = {"step": 0}
     average = {k: v.detach().clone() for k, v in pair.state_dict().items()} if settings.average else None
     checkpoint = folder / "checkpoint.pt"
@@ -235,23 +290,39 @@ def train(config: dict, folder: Path) -> None:
         accelerator.print(f"resumed at step {state['step']}", flush=True)
     wrapped, optimiser = accelerator.prepare(pair, optimiser)
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator.print(f"{sum(p.numel() for p in pair.parameters()) / 1e6:.1f} M parameters, {samples.count} samples, {ranks} process(es)", flush=True)
+    accelerator.print(
+        f"{sum(p.numel() for p in pair.parameters()) / 1e6:.1f} M parameters, {samples.count} samples, {ranks} process(es)",
+        flush=True,
+    )
 
     def save() -> None:
         if accelerator.is_main_process:
             part_file = checkpoint.with_suffix(f".{os.getpid()}.part")
-            torch.save({"weights": pair.state_dict(), "optimiser": optimiser.optimizer.state_dict(), "average": average, **state}, part_file)
+            torch.save(
+                {
+                    "weights": pair.state_dict(),
+                    "optimiser": optimiser.optimizer.state_dict(),
+                    "average": average,
+                    **state,
+                },
+                part_file,
+            )
             part_file.replace(checkpoint)
 
+    preview = Preview(settings.preview) if settings.preview else None
     began = saved_at = shown_at = time.monotonic()
     first, sums, count = state["step"], {}, 0
     while state["step"] < settings.steps:
         step = state["step"]
-        if settings.refresh_every and step % settings.refresh_every == 0 and ranks == 1:
+        if (
+            settings.refresh_every and step % settings.refresh_every == 0 and ranks == 1
+        ):  # ranks could see different shards
             samples.refresh()
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, settings.steps if settings.decay else 10**12, settings.rate, max(1, settings.warmup))
-        loss, shown = losses(wrapped, settings, settings.model.get("text_len", 512), draw(settings, samples, step), part)
+            group["lr"] = learning_rate(
+                step, settings.steps if settings.decay else 10**12, settings.rate, max(1, settings.warmup)
+            )
+        loss, shown = losses(wrapped, settings, model.config.text_len, draw(settings, samples, step), part)
         optimiser.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip)
@@ -264,7 +335,11 @@ def train(config: dict, folder: Path) -> None:
                     average[k].lerp_(v, 1 - keep)
         count += 1
         for k, v in shown.items():
-            sums[k] = sums.get(k, 0.0) + accelerator.reduce(torch.tensor(v), "mean").item() if ranks > 1 else sums.get(k, 0.0) + v
+            sums[k] = (
+                sums.get(k, 0.0) + accelerator.reduce(torch.tensor(v), "mean").item()
+                if ranks > 1
+                else sums.get(k, 0.0) + v
+            )
         now = time.monotonic()
         due = [now - shown_at > 20 or state["step"] == settings.steps, now - saved_at > settings.save_every]
         if ranks > 1:
@@ -273,19 +348,32 @@ def train(config: dict, folder: Path) -> None:
             pace = (now - began) / (state["step"] - first)
             report(folder, state["step"], settings, pace, {k: v / count for k, v in sums.items()}, accelerator)
             sums, count, shown_at = {}, 0, now
+        if preview and accelerator.is_main_process and state["step"] % preview.every == 0:
+            preview.make(model.eval(), text, folder, state["step"])
+            model.train()
         if due[1]:
             save()
             saved_at = now
     save()
     if accelerator.is_main_process:
-        write(average or pair.state_dict(), model.config, text, folder)
+        if average is not None:
+            pair.load_state_dict(average)
+        if settings.lora:
+            lora.write(model, folder / "lora.safetensors", {"base": Path(settings.init).name})
+        else:
+            write(pair.state_dict(), model.config, text, folder)
 
 
-def report(folder: Path, step: int, settings: Settings, pace: float, means: dict[str, float], accelerator: Accelerator) -> None:
+def report(
+    folder: Path, step: int, settings: Settings, pace: float, means: dict[str, float], accelerator: Accelerator
+) -> None:
     """A line on the console and in log.csv."""
     left = (settings.steps - step) * pace / 60
     losses_text = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
-    accelerator.print(f"step {step}/{settings.steps}  {losses_text}  {settings.batch / pace:.1f} samples/s, {left:.0f} min left", flush=True)
+    accelerator.print(
+        f"step {step}/{settings.steps}  {losses_text}  {settings.batch / pace:.1f} samples/s, {left:.0f} min left",
+        flush=True,
+    )
     if accelerator.is_main_process:
         log = folder / "log.csv"
         new = not log.exists()
@@ -294,11 +382,16 @@ def report(folder: Path, step: int, settings: Settings, pace: float, means: dict
             if new:
                 writer.writerow(["step", "seconds_a_step", "video", "audio"])
             writer.writerow([step, f"{pace:.3f}", *(f"{means.get(k, math.nan):.5f}" for k in ("video", "audio"))])
+        curves.draw(log, folder / "curves.png")
 
 
 def write(weights: dict[str, Tensor], config: NavaConfig, text: TextEncoder | None, folder: Path) -> None:
     """transformer.safetensors and umt5.safetensors in the released layouts, in float16."""
-    backbone = {f"backbone.{k.removeprefix('transformer.')}": v.half().contiguous() for k, v in weights.items() if k.startswith("transformer.")}
+    backbone = {
+        f"backbone.{k.removeprefix('transformer.')}": v.half().contiguous()
+        for k, v in weights.items()
+        if k.startswith("transformer.")
+    }
     files = {"transformer": (backbone, {"nava_config": config.to_metadata()})}
     if text is not None:
         own = {k.removeprefix("text."): v.half().contiguous() for k, v in weights.items() if k.startswith("text.")}
@@ -307,7 +400,3 @@ def write(weights: dict[str, Tensor], config: NavaConfig, text: TextEncoder | No
         part = folder / f"{name}.part"
         save_file(tensors, part, metadata)
         part.replace(folder / f"{name}.safetensors")
-
-
-def describe(settings: Settings) -> str:
-    return json.dumps(asdict(settings), indent=1)

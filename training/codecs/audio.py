@@ -35,7 +35,10 @@ def losses(vae, mel: Tensor, noise: float) -> tuple[Tensor, dict[str, float]]:
     frames = min(made.shape[2], mel.shape[2])
     error = made[:, :, :frames] - mel[:, :, :frames]
     size = latents.square().mean()
-    return error.abs().mean() + 0.1 * error.square().mean() + 0.02 * size, {"log_mel": error.abs().mean().item(), "size": size.item()}
+    return error.abs().mean() + 0.1 * error.square().mean() + 0.02 * size, {
+        "log_mel": error.abs().mean().item(),
+        "size": size.item(),
+    }
 
 
 @torch.no_grad()

@@ -23,7 +23,9 @@ COLOURS = 3
 def blocks_of(frames: Tensor) -> Tensor:
     """`[B, 3, 1 + 4k, H, W]` -> `[B, 1 + k, H/16, W/16, 3072]`; the first frame counts as four equal ones."""
     first = repeat(frames[:, :, :1], "b c 1 h w -> b c f h w", f=4)
-    return rearrange(torch.cat([first, frames[:, :, 1:]], dim=2), "b c (t f) (h p) (w q) -> b t h w (f p q c)", f=4, p=16, q=16)
+    return rearrange(
+        torch.cat([first, frames[:, :, 1:]], dim=2), "b c (t f) (h p) (w q) -> b t h w (f p q c)", f=4, p=16, q=16
+    )
 
 
 class Teacher:
@@ -88,12 +90,18 @@ def train(config: dict, folder: Path) -> None:
     rows = []
     generator = torch.Generator().manual_seed(config["seed"])
     for seed in range(config["clips"]):
-        frames = torch.from_numpy(scene(4 * 10**6 + seed, Request(frames=33)).frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        frames = (
+            torch.from_numpy(scene(4 * 10**6 + seed, Request(frames=33)).frames).permute(3, 0, 1, 2)[None].float()
+            / 127.5
+            - 1
+        )
         blocks = blocks_of(frames)[:, 1:].flatten(0, 3)
         rows.append(blocks[torch.randperm(len(blocks), generator=generator)[:150]])
     teacher = fit(torch.cat(rows))
     held = torch.from_numpy(scene(1, Request("bounce", test=True)).frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     code = teacher.encode(held)
     error = (teacher.decode(code) - held).square().mean()
-    print(f"linear: {10 * torch.log10(4 / error):.1f} dB on an unseen scene, mean square of the code {code.square().mean():.2f}")
+    print(
+        f"linear: {10 * torch.log10(4 / error):.1f} dB on an unseen scene, mean square of the code {code.square().mean():.2f}"
+    )
     save_file({k: v.contiguous() for k, v in teacher.weights.items()}, folder / "linear.safetensors")

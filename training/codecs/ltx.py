@@ -50,7 +50,9 @@ def settings(channels: int, vocoder_channels: int, bwe_channels: int) -> dict:
 
 def build(config: dict) -> AudioVAE:
     """An initialised, untrained audio VAE with vocoder and bandwidth extension; the mel bases are in place."""
-    vae = AudioVAE({"config": json.dumps(settings(config["channels"], config["vocoder_channels"], config["bwe_channels"]))})
+    vae = AudioVAE(
+        {"config": json.dumps(settings(config["channels"], config["vocoder_channels"], config["bwe_channels"]))}
+    )
     for module in vae.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="leaky_relu", a=0.7)
@@ -61,6 +63,7 @@ def build(config: dict) -> AudioVAE:
             nn.init.zeros_(parameter)  # in the logarithm: frequency and size 1
         elif "convs2" in name or ".conv2." in name:
             parameter.data *= 0.2
+    vae.vocoder.vocoder.conv_post.weight.data *= 0.03
     vae.vocoder.bwe_generator.conv_post.weight.data *= 0.01
     statistics = vae.autoencoder.per_channel_statistics
     statistics.get_buffer("mean-of-means").zero_()
@@ -71,7 +74,9 @@ def build(config: dict) -> AudioVAE:
     basis = torch.cat([angle.cos(), -angle.sin()]) * torch.hann_window(size, dtype=torch.float64)
     fourier.stft_fn.forward_basis.copy_(basis[:, None])
     fourier.stft_fn.inverse_basis.copy_(basis[:, None])
-    fourier.mel_basis.copy_(torchaudio.functional.melscale_fbanks(size // 2 + 1, 0, RATE / 2, 64, RATE, norm="slaney", mel_scale="slaney").T)
+    fourier.mel_basis.copy_(
+        torchaudio.functional.melscale_fbanks(size // 2 + 1, 0, RATE / 2, 64, RATE, norm="slaney", mel_scale="slaney").T
+    )
     return vae
 
 

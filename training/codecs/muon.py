@@ -23,13 +23,23 @@ def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for weights, AdamW for everything with fewer than two dimensions or with a part of its name in `plain`."""
 
-    def __init__(self, module: nn.Module, lr: float, momentum: float = 0.95, plain: tuple[str, ...] = (), plain_rate: float = 0.15):
+    def __init__(
+        self,
+        module: nn.Module,
+        lr: float,
+        momentum: float = 0.95,
+        plain: tuple[str, ...] = (),
+        plain_rate: float = 0.15,
+    ):
         weights, rest = [], []
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 is_weight = parameter.ndim > 1 and min(parameter.shape[0], parameter[0].numel()) > 4
                 (weights if is_weight and not any(part in name for part in plain) else rest).append(parameter)
-        super().__init__([{"params": weights, "matrix": True, "part": 1.0}, {"params": rest, "matrix": False, "part": plain_rate}], {"lr": lr, "momentum": momentum})
+        super().__init__(
+            [{"params": weights, "matrix": True, "part": 1.0}, {"params": rest, "matrix": False, "part": plain_rate}],
+            {"lr": lr, "momentum": momentum},
+        )
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -45,8 +55,13 @@ class Muon(torch.optim.Optimizer):
                     scale = max(1.0, step.shape[0] / step.shape[1]) ** 0.5
                     p.add_(step.view_as(p), alpha=-group["lr"] * group["part"] * scale)
                 else:
-                    m, v = state.setdefault("first", torch.zeros_like(p)), state.setdefault("second", torch.zeros_like(p))
+                    m, v = (
+                        state.setdefault("first", torch.zeros_like(p)),
+                        state.setdefault("second", torch.zeros_like(p)),
+                    )
                     n = state["count"] = state.get("count", 0) + 1
                     m.lerp_(p.grad, 0.1)
                     v.lerp_(p.grad.square(), 0.01)
-                    p.addcdiv_(m / (1 - 0.9**n), (v / (1 - 0.99**n)).sqrt_().add_(1e-8), value=-group["lr"] * group["part"])
+                    p.addcdiv_(
+                        m / (1 - 0.9**n), (v / (1 - 0.99**n)).sqrt_().add_(1e-8), value=-group["lr"] * group["part"]
+                    )

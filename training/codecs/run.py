@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .. import curves
 from ..world import Clip, Request, scene
 
 
@@ -41,9 +42,21 @@ def scenes(first_seed: int, keep: int, request: Callable[[int], Request]) -> Ite
 class Run:
     """One training: `for step in run:` ... `run.learn(losses)`; it can be killed at any moment and started again."""
 
-    def __init__(self, folder: Path, modules: nn.Module, steps: int, rate: float, decay: float = 0.998, betas=(0.9, 0.99), save_every: float = 120, optimiser=None):
+    def __init__(
+        self,
+        folder: Path,
+        modules: nn.Module,
+        steps: int,
+        rate: float,
+        decay: float = 0.998,
+        betas=(0.9, 0.99),
+        save_every: float = 120,
+        optimiser=None,
+    ):
         self.folder, self.modules, self.steps, self.rate, self.decay = folder, modules, steps, rate, decay
-        self.optimiser = optimiser or torch.optim.AdamW([p for p in modules.parameters() if p.requires_grad], rate, betas, weight_decay=0.0)
+        self.optimiser = optimiser or torch.optim.AdamW(
+            [p for p in modules.parameters() if p.requires_grad], rate, betas, weight_decay=0.0
+        )
         self.average = {k: v.detach().clone() for k, v in modules.state_dict().items()}
         self.step, self.save_every = 0, save_every
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +108,11 @@ class Run:
         means = {k: v / self._count for k, v in self._sums.items()}
         pace = (now - self._began) / (self.step - self._first)
         left = (self.steps - self.step) * pace / 60
-        print(f"step {self.step}/{self.steps}  {pace:.2f} s a step, {left:.0f} min left  " + "  ".join(f"{k} {v:.4g}" for k, v in means.items()), flush=True)
+        print(
+            f"step {self.step}/{self.steps}  {pace:.2f} s a step, {left:.0f} min left  "
+            + "  ".join(f"{k} {v:.4g}" for k, v in means.items()),
+            flush=True,
+        )
         log = self.folder / "log.csv"
         new = not log.exists()
         with open(log, "a", newline="") as file:
@@ -103,6 +120,7 @@ class Run:
             if new:
                 writer.writerow(["step", "seconds_a_step", *means])
             writer.writerow([self.step, f"{pace:.3f}", *(f"{v:.5g}" for v in means.values())])
+        curves.draw(log, self.folder / "curves.png")
         self._sums, self._count, self._shown = {}, 0, now
 
     def save(self) -> None:

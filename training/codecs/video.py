@@ -79,7 +79,7 @@ def encoder_loss(vae, teacher: Teacher, frames: Tensor, _: float) -> tuple[Tenso
     with torch.no_grad():
         code = teacher.encode(frames)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = ((wan.encode(vae, frames).float() - mean) / std)
+        found = (wan.encode(vae, frames).float() - mean) / std
     error = (found - code).square().mean()
     return error + (found - code).abs().mean(), {"error": error.item(), "size": code.square().mean().item()}
 
@@ -95,7 +95,9 @@ def train(config: dict, folder: Path) -> None:
     half = nn.ModuleDict({name: vae.get_submodule(name) for name in PARTS[config["part"]]})
     run = Run(folder, half, config["steps"], config["rate"], optimiser=Muon(half, config["rate"]))
     chooser = random.Random(config["seed"] + run.step)
-    source = scenes(10**6 + run.step, 64, lambda seed: Request(width=(256, 160)[seed % 4 == 3], height=(160, 256)[seed % 4 == 3]))
+    source = scenes(
+        10**6 + run.step, 64, lambda seed: Request(width=(256, 160)[seed % 4 == 3], height=(160, 256)[seed % 4 == 3])
+    )
     loss_of = {"encoder": encoder_loss, "decoder": decoder_loss}[config["part"]]
     for step in run:
         crops = SMALL if step < config["steps"] // 2 else SMALL + LARGE

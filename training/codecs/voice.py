@@ -59,7 +59,9 @@ class Classifier(nn.Module):
         initialise(self.network)
         self.speakers = nn.Parameter(torch.randn(speech.SPEAKERS, 192))
 
-    def forward(self, sound: Tensor, numbers: Tensor, margin: float = 0.15, scale: float = 24.0) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, sound: Tensor, numbers: Tensor, margin: float = 0.15, scale: float = 24.0
+    ) -> tuple[Tensor, Tensor]:
         """(loss, share of right answers)."""
         likeness = F.normalize(self.network(sound)) @ F.normalize(self.speakers).T
         right = (likeness.argmax(dim=1) == numbers).float().mean()

@@ -5,8 +5,8 @@ that is slow, and gradients do not like it; the functions here give the same num
 """
 
 import torch
-from comfy.ldm.wan.vae2_2 import Resample, WanVAE, patchify, unpatchify
 from comfy.latent_formats import Wan22
+from comfy.ldm.wan.vae2_2 import Resample, WanVAE, patchify, unpatchify
 from einops import rearrange
 from torch import Tensor
 

@@ -68,8 +68,14 @@ def weather(rng, kind: str, strength: str, sky: str) -> dict[str, list[str]]:
     sky_en, sky_zh = SKIES[sky][2:]
     return wordings(
         rng,
-        [f"There is {strong_en} {name_en} under {sky_en}, with the sound of {sound_en}.", f"Under {sky_en}: {strong_en} {name_en}. Sound: {sound_en}."],
-        [f"{sky_zh}下，{strong_zh}{name_zh}，{sound_zh}。", f"画面是{sky_zh}和{strong_zh}{name_zh}，可以听到{sound_zh}。"],
+        [
+            f"There is {strong_en} {name_en} under {sky_en}, with the sound of {sound_en}.",
+            f"Under {sky_en}: {strong_en} {name_en}. Sound: {sound_en}.",
+        ],
+        [
+            f"{sky_zh}下，{strong_zh}{name_zh}，{sound_zh}。",
+            f"画面是{sky_zh}和{strong_zh}{name_zh}，可以听到{sound_zh}。",
+        ],
         silent=True,
     )
 
@@ -83,7 +89,10 @@ def talk(rng, colour: str, sky: str, words: str) -> dict[str, list[str]]:
             f"A {colour} face under {sky_en} says: <S>{words}<E> The voice is clear and near.",
             f"Under {sky_en}, a {colour} face looks at us and speaks: <S>{words}<E>",
         ],
-        [f"{sky_zh}前，一张{c}的脸说：<S>{words}<E>声音清楚。", f"一张{c}的脸对着我们说：<S>{words}<E>背景是{sky_zh}。"],
+        [
+            f"{sky_zh}前，一张{c}的脸说：<S>{words}<E>声音清楚。",
+            f"一张{c}的脸对着我们说：<S>{words}<E>背景是{sky_zh}。",
+        ],
         silent=False,
     )
 
@@ -115,6 +124,9 @@ def corpus(seed: int = 0) -> list[str]:
             texts += [bounce(rng, colour, shape, floor, sky) for shape in SHAPE_NAMES for floor in FLOORS]
             texts += [tick(rng, ticker, colour, sky) for ticker in TICKERS]
             texts += [talk(rng, colour, sky, word) for word in words]
-            texts += [two_faces(rng, [colour, other], sky, [word, str(rng.choice(words))], bool(rng.random() < 0.5)) for word in words]
+            texts += [
+                two_faces(rng, [colour, other], sky, [word, str(rng.choice(words))], bool(rng.random() < 0.5))
+                for word in words
+            ]
         texts += [weather(rng, kind, strength, sky) for kind in WEATHERS for strength in STRENGTHS]
     return [line for text in texts for language in text.values() for line in language] + [NEGATIVE, NEGATIVE_ZH] * 20

@@ -4,6 +4,7 @@ Works on true clips (the control of every figure) and on generated ones alike. f
 `[2, N]` float32 at 48 kHz.
 """
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -107,7 +108,12 @@ def contacts(mask: np.ndarray) -> list[float]:
     height = y.max() - y.min()
     found = []
     for t in range(1, y.size - 1):
-        if y[t] >= y[t - 1] and y[t] > y[t + 1] and y[t] > y.min() + 0.6 * height and y[t] - y[max(0, t - 4) : t + 5].min() > 0.12 * height:
+        if (
+            y[t] >= y[t - 1]
+            and y[t] > y[t + 1]
+            and y[t] > y.min() + 0.6 * height
+            and y[t] - y[max(0, t - 4) : t + 5].min() > 0.12 * height
+        ):
             # three points' parabola, a fraction of a frame
             bend = y[t - 1] - 2 * y[t] + y[t + 1]
             found.append((t + (0.5 * (y[t - 1] - y[t + 1]) / bend if bend < 0 else 0)) / FPS)
@@ -175,7 +181,7 @@ def bands() -> np.ndarray:
     """40 bands from 60 Hz to 16 kHz over a spectrum of 2048 points, `[40, 1025]`."""
     edges = np.geomspace(60, 16000, 41)
     f = np.fft.rfftfreq(2048, 1 / RATE)
-    return np.stack([((f >= a) & (f < max(b, a + 24))) for a, b in zip(edges[:-1], edges[1:], strict=True)]).astype(float)
+    return np.stack([((f >= a) & (f < max(b, a + 24))) for a, b in itertools.pairwise(edges)]).astype(float)
 
 
 def hearing(sound: np.ndarray) -> np.ndarray:
@@ -187,7 +193,12 @@ def hearing(sound: np.ndarray) -> np.ndarray:
     loud = total > 0.1 * total.max()
     spectrum = np.log(power[:, loud].mean(1))
     after = np.log(power.mean(1)) - spectrum
-    share = [loud.mean() * 4, np.log(total.max() / np.median(total)) * 0.5, np.log(total.max() / (total.mean())) * 1.0, 0]
+    share = [
+        loud.mean() * 4,
+        np.log(total.max() / np.median(total)) * 0.5,
+        np.log(total.max() / (total.mean())) * 1.0,
+        0,
+    ]
     return np.concatenate([spectrum - spectrum.mean(), after, share])
 
 

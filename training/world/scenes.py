@@ -28,7 +28,9 @@ def scene(seed: int, request: Request = Request()) -> Clip:
     """The scene of a seed: the same seed and request always give the same clip."""
     rng = np.random.default_rng([seed, request.test])
     kind = request.kind or KINDS[rng.choice(5, p=[0.34, 0.22, 0.14, 0.18, 0.12])]
-    return {"bounce": bounce, "talk": talk, "two_faces": two_faces, "tick": tick, "weather": weather}[kind](rng, request)
+    return {"bounce": bounce, "talk": talk, "two_faces": two_faces, "tick": tick, "weather": weather}[kind](
+        rng, request
+    )
 
 
 def chosen(rng, test: bool, *choices) -> list[str]:
@@ -93,14 +95,23 @@ def bounce(rng, request: Request) -> Clip:
     high = np.maximum(high, 0)
     if contact < t[-1]:
         high = np.where(t > contact, 0, high)
-    since = np.min([np.where(t - e > -0.02, np.abs(t - e), 9) / (0.3 + v) for e, v in zip(events, levels, strict=True)] or [9 + 0 * t], axis=0)
+    since = np.min(
+        [np.where(t - e > -0.02, np.abs(t - e), 9) / (0.3 + v) for e, v in zip(events, levels, strict=True)]
+        or [9 + 0 * t],
+        axis=0,
+    )
     squash = 1 - 0.3 * np.exp(-((since / 0.06) ** 2))
     start, drift = rng.uniform(0.25, 0.75), rng.uniform(-0.12, 0.12)
     across = np.clip(start + drift * t, 0.15, 0.85)
     y, x = draw.grid(height, width)
     ry, rx = radius * unit * squash, radius * unit / squash
     cy = level - high * unit - ry
-    draw.paint(image, draw.ellipse(y, x, level + 0.03 * unit, across * width, 0.02 * unit, rx), (30, 25, 25), 0.45 * np.exp(-high * 4))
+    draw.paint(
+        image,
+        draw.ellipse(y, x, level + 0.03 * unit, across * width, 0.02 * unit, rx),
+        (30, 25, 25),
+        0.45 * np.exp(-high * 4),
+    )
     draw.paint(image, draw.SHAPES[shape](y, x, cy, across * width, ry, rx), COLOURS[colour][0])
     for at, loud in zip(events, levels, strict=True):
         pan = 2 * np.interp(at, t, across) - 1
@@ -130,7 +141,11 @@ def tick(rng, request: Request) -> Clip:
         lit = (((since < 0.16) & (turns >= 1)) * 1.0)[:, None]
         draw.paint(image, draw.box(y, x, height - 0.2 * unit, width / 2, 0.2 * unit, 0.06 * unit), (70, 70, 75))
         draw.paint(image, draw.ellipse(y, x, 0.42 * unit, width / 2, 0.3 * unit, 0.3 * unit), rgb, 0.45 * lit[:, 0])
-        draw.paint(image, draw.ellipse(y, x, 0.42 * unit, width / 2, 0.19 * unit, 0.19 * unit), rgb * 0.3 + lit * (rgb * 0.7 + 40))
+        draw.paint(
+            image,
+            draw.ellipse(y, x, 0.42 * unit, width / 2, 0.19 * unit, 0.19 * unit),
+            rgb * 0.3 + lit * (rgb * 0.7 + 40),
+        )
         pans = [0.0 for _ in events]
     else:
         swing = 0.55 * np.cos(np.pi * turns)
@@ -142,12 +157,23 @@ def tick(rng, request: Request) -> Clip:
             draw.paint(image, draw.box(y, x, height - 0.12 * unit, width / 2, 0.12 * unit, 0.22 * unit), (95, 60, 35))
         draw.paint(image, draw.segment(y, x, pivot, middle, py, px, 0.018 * unit), (60, 60, 65))
         bob = 0.1 * unit
-        draw.paint(image, draw.ellipse(y, x, py, px, bob, bob) if sign > 0 else draw.box(y, x, py, px, bob * 0.7, bob * 0.9), rgb)
+        draw.paint(
+            image,
+            draw.ellipse(y, x, py, px, bob, bob) if sign > 0 else draw.box(y, x, py, px, bob * 0.7, bob * 0.9),
+            rgb,
+        )
         pans = [float(np.sign(np.cos(np.pi * round(e / period + phase)))) * 0.5 for e in events]
     for at, pan in zip(events, pans, strict=True):
         sound.add(audio, sound.tick(ticker, rng), at, 0.9, pan)
     frames, audio = finished(image, audio)
-    return Clip("tick", frames, audio, captions.tick(rng, ticker, colour, sky), {"ticker": ticker, "colour": colour, "sky": sky, "sound": ticker}, events)
+    return Clip(
+        "tick",
+        frames,
+        audio,
+        captions.tick(rng, ticker, colour, sky),
+        {"ticker": ticker, "colour": colour, "sky": sky, "sound": ticker},
+        events,
+    )
 
 
 def weather(rng, request: Request) -> Clip:
@@ -165,7 +191,12 @@ def weather(rng, request: Request) -> Clip:
         for _ in range(22 if heavy else 8):
             x0, start, speed = rng.uniform(0, width), rng.uniform(0, 1), rng.uniform(1.6, 2.0)
             top = ((start + speed * t) % 1.25 - 0.2) * height
-            draw.paint(image, draw.segment(y, x, top, x0 + 0 * t, top + 0.14 * unit, x0 - 0.02 * unit + 0 * t, 1.4), (205, 215, 235), 0.8)
+            draw.paint(
+                image,
+                draw.segment(y, x, top, x0 + 0 * t, top + 0.14 * unit, x0 - 0.02 * unit + 0 * t, 1.4),
+                (205, 215, 235),
+                0.8,
+            )
         hiss = np.stack([sound.filtered_noise(size, 1500, 12000, 0.3, rng) for _ in range(2)])
         audio += hiss * (0.09 if heavy else 0.03)
     elif kind == "wind":
@@ -175,30 +206,63 @@ def weather(rng, request: Request) -> Clip:
         bend = gust(t) * (0.3 if heavy else 0.1)
         for k in range(7):
             root = (k + 0.5) / 7 * width
-            draw.paint(image, draw.segment(y, x, height - 0.18 * unit, root + 0 * t, height - (0.5 - 0.2 * bend) * unit, root + bend * unit, 0.02 * unit), (40, 95, 40))
+            draw.paint(
+                image,
+                draw.segment(
+                    y,
+                    x,
+                    height - 0.18 * unit,
+                    root + 0 * t,
+                    height - (0.5 - 0.2 * bend) * unit,
+                    root + bend * unit,
+                    0.02 * unit,
+                ),
+                (40, 95, 40),
+            )
         howl = np.stack([sound.filtered_noise(size, 120, 900, 0.9, rng) for _ in range(2)])
         audio += howl * gust(fine).astype(np.float32) * (0.16 if heavy else 0.05)
     else:
         rate, phase = rng.uniform(0.7, 1.2), rng.uniform(0, 6.28)
         swell = lambda s: 0.5 + 0.5 * np.sin(2 * np.pi * rate * s + phase)  # noqa: E731
         rise = (0.12 if heavy else 0.05) * unit
-        surface = height - 0.38 * unit - rise * draw.over_time(swell(t)) - 0.35 * rise * np.sin(x / unit * 9 + draw.over_time(4 * t))
+        surface = (
+            height
+            - 0.38 * unit
+            - rise * draw.over_time(swell(t))
+            - 0.35 * rise * np.sin(x / unit * 9 + draw.over_time(4 * t))
+        )
         draw.paint(image, surface - y, (25, 80, 140))
         draw.paint(image, np.abs(surface - y) - 0.02 * unit, (235, 245, 250), 0.4 + 0.6 * swell(t))
         wash = np.stack([sound.filtered_noise(size, 250, 6000, 0.7, rng) for _ in range(2)])
         audio += wash * (0.25 + 0.75 * swell(fine).astype(np.float32)) * (0.13 if heavy else 0.045)
     frames, audio = finished(image, audio)
-    return Clip("weather", frames, audio, captions.weather(rng, kind, strength, sky), {"weather": kind, "strength": strength, "sky": sky, "sound": kind})
+    return Clip(
+        "weather",
+        frames,
+        audio,
+        captions.weather(rng, kind, strength, sky),
+        {"weather": kind, "strength": strength, "sky": sky, "sound": kind},
+    )
 
 
-def face(image: np.ndarray, colour: str, cx: float, cy: float, radius: float, opening: np.ndarray) -> tuple[float, float, float]:
+def face(
+    image: np.ndarray, colour: str, cx: float, cy: float, radius: float, opening: np.ndarray
+) -> tuple[float, float, float]:
     """A face whose mouth is `opening` (0 to 1 per frame) open; returns the mouth's place."""
     y, x = draw.grid(*image.shape[1:3])
     rgb = np.array(COLOURS[colour][0], np.float32)
     draw.paint(image, draw.ellipse(y, x, cy, cx, radius * 1.1, radius), rgb)
     for side in (-1, 1):
-        draw.paint(image, draw.ellipse(y, x, cy - 0.3 * radius, cx + side * 0.38 * radius, 0.17 * radius, 0.17 * radius), (250, 250, 250))
-        draw.paint(image, draw.ellipse(y, x, cy - 0.3 * radius, cx + side * 0.38 * radius, 0.08 * radius, 0.08 * radius), (20, 20, 20))
+        draw.paint(
+            image,
+            draw.ellipse(y, x, cy - 0.3 * radius, cx + side * 0.38 * radius, 0.17 * radius, 0.17 * radius),
+            (250, 250, 250),
+        )
+        draw.paint(
+            image,
+            draw.ellipse(y, x, cy - 0.3 * radius, cx + side * 0.38 * radius, 0.08 * radius, 0.08 * radius),
+            (20, 20, 20),
+        )
     mouth = cy + 0.48 * radius
     draw.paint(image, draw.ellipse(y, x, mouth, cx, (0.05 + 0.4 * opening) * radius, 0.4 * radius), (70, 10, 20))
     return cx, mouth, 0.5 * radius
@@ -221,7 +285,11 @@ def line_of(rng, request: Request, start: float, longest: float) -> tuple[str, i
     number = int(rng.integers(speech.SPEAKERS, speech.SPEAKERS + 24) if request.test else rng.integers(speech.SPEAKERS))
     language = str(rng.choice(["en", "zh"]))
     index = int(rng.integers(len(speech.LEXICON[language])))
-    return speech.LEXICON[language][index], number, speech.word(number, language, index, int(rng.integers(3)))[: round(longest * RATE)]
+    return (
+        speech.LEXICON[language][index],
+        number,
+        speech.word(number, language, index, int(rng.integers(3)))[: round(longest * RATE)],
+    )
 
 
 def talk(rng, request: Request) -> Clip:
@@ -237,7 +305,16 @@ def talk(rng, request: Request) -> Clip:
     sound.add(audio, voice, start, 1.0, 0.0)
     frames, audio = finished(image, audio)
     said = Speech(words, number, start, min(start + voice.size / RATE, seconds), 0.0)
-    return Clip("talk", frames, audio, captions.talk(rng, colour, sky, words), {"colour": colour, "sky": sky, "sound": "speech"}, [start], [said], [mouth])
+    return Clip(
+        "talk",
+        frames,
+        audio,
+        captions.talk(rng, colour, sky, words),
+        {"colour": colour, "sky": sky, "sound": "speech"},
+        [start],
+        [said],
+        [mouth],
+    )
 
 
 def two_faces(rng, request: Request) -> Clip:
@@ -264,5 +341,11 @@ def two_faces(rng, request: Request) -> Clip:
         start = max(half, start + voice.size / RATE) + float(rng.uniform(0.02, 0.1))
     frames, audio = finished(image, audio)
     text = captions.two_faces(rng, [first, second], sky, [s.words for s in speeches], first_left)
-    attributes = {"colour": first, "second": second, "sky": sky, "sound": "speech", "first": "left" if first_left else "right"}
+    attributes = {
+        "colour": first,
+        "second": second,
+        "sky": sky,
+        "sound": "speech",
+        "first": "left" if first_left else "right",
+    }
     return Clip("two_faces", frames, audio, text, attributes, [s.start for s in speeches], speeches, mouths)

@@ -22,7 +22,9 @@ def struck(floor: str, rng: np.random.Generator) -> np.ndarray:
     if floor == "wood":
         body = ring(np.array([320, 610, 1150]) * k, [0.05, 0.035, 0.02], [1, 0.7, 0.5], 0.4)
     elif floor == "metal":
-        body = ring(np.array([540, 1310, 2290, 3610, 5200]) * k, [0.5, 0.45, 0.35, 0.25, 0.2], [0.7, 0.8, 0.6, 0.4, 0.3], 1.5)
+        body = ring(
+            np.array([540, 1310, 2290, 3610, 5200]) * k, [0.5, 0.45, 0.35, 0.25, 0.2], [0.7, 0.8, 0.6, 0.4, 0.3], 1.5
+        )
     elif floor == "glass":
         body = ring(np.array([2100, 3900, 5900]) * k, [0.22, 0.16, 0.1], [1, 0.7, 0.5], 0.9)
     else:

@@ -34,7 +34,10 @@ class Speaker:
 def speaker(number: int) -> Speaker:
     rng = np.random.default_rng([77, number])
     return Speaker(
-        VARIANTS[number % len(VARIANTS)], int(rng.integers(10, 90)), int(rng.integers(150, 200)), float(rng.uniform(0.85, 1.2))
+        VARIANTS[number % len(VARIANTS)],
+        int(rng.integers(10, 90)),
+        int(rng.integers(150, 200)),
+        float(rng.uniform(0.85, 1.2)),
     )
 
 
@@ -42,11 +45,24 @@ def espeak(text: str, language: str, who: Speaker, speed_factor: float = 1.0) ->
     """Speech as 48 kHz mono float32, silence at its ends cut off. Raises RuntimeError when espeak-ng is not installed."""
     voice = {"en": "en-us", "zh": "cmn"}[language] + f"+{who.variant}"
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-        command = ["espeak-ng", "-v", voice, "-p", str(who.pitch), "-s", str(round(who.speed * speed_factor)), "-w", file.name, text]
+        command = [
+            "espeak-ng",
+            "-v",
+            voice,
+            "-p",
+            str(who.pitch),
+            "-s",
+            str(round(who.speed * speed_factor)),
+            "-w",
+            file.name,
+            text,
+        ]
         try:
             subprocess.run(command, check=True, capture_output=True)
         except FileNotFoundError:
-            raise RuntimeError("espeak-ng is not installed: the small world's speakers need it (Debian: apt-get install espeak-ng)") from None
+            raise RuntimeError(
+                "espeak-ng is not installed: the small world's speakers need it (Debian: apt-get install espeak-ng)"
+            ) from None
         with wave.open(file.name) as recording:
             rate = recording.getframerate()
             samples = np.frombuffer(recording.readframes(recording.getnframes()), "<i2").astype(np.float32) / 32768
