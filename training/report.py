@@ -4,6 +4,7 @@ Clips are kept in the run's folder, so a report that was stopped goes on where i
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,6 @@ from .codecs import ltx, wan
 from .world import FPS, RATE, Clip, Request, read, scene, speech
 
 FIRST = 9 * 10**6  # seeds of the report's scenes; no training uses them
-ALIGNMENTS = {
-    "released": nava_core.Guidance(),
-    "no alignment": nava_core.Guidance(video_align=0, audio_align=0),
-    "masked pass alone": None,
-}
 
 
 def scenes(kind: str, count: int) -> list[Clip]:
@@ -202,7 +198,7 @@ def spectrograms(parts, rows: list[np.ndarray], path: Path, columns: int = 4) ->
 
 
 def train(config: dict, folder: Path) -> None:
-    """config: models (the folder of the five files), steps, bounce, tick, weather, talk, two_faces (clips of each), pages (a
+    """config: models (the folder of the five files), steps, bounce, tick, weather, talk, two_faces (clips of each), guidance (scales), pages (a
     folder for the page's pictures)."""
     folder.mkdir(parents=True, exist_ok=True)
     models, pages = Path(config["models"]), Path(config["pages"])
@@ -211,9 +207,10 @@ def train(config: dict, folder: Path) -> None:
         generate.load_video_vae(models / NAMES["video"]), generate.load_audio_vae(models / NAMES["audio"]),
     )  # fmt: skip
     encoder = load_voice_encoder(models / NAMES["voice"])
+    full = nava_core.Guidance(**config["guidance"])
     maker = Maker(parts, encoder, folder, config["steps"])
     asked = {kind: scenes(kind, config[kind]) for kind in ("bounce", "tick", "weather", "talk", "two_faces")}
-    made = {kind: maker.clips(kind, clips, ALIGNMENTS["released"]) for kind, clips in asked.items()}
+    made = {kind: maker.clips(kind, clips, full) for kind, clips in asked.items()}
     figures: dict[str, str] = {}
 
     events = [*asked["bounce"], *asked["tick"]]
@@ -222,8 +219,11 @@ def train(config: dict, folder: Path) -> None:
     figures["F1 of seen and heard events, true scenes (the meter's own limit)"] = two_way(true_pairs)
     figures["F1, generated"] = two_way(pairs)
     figures["F1, the same with the sound shifted by 0.2 s"] = two_way(pairs, 0.2)
-    for name in ("no alignment", "masked pass alone"):
-        some = {k: maker.clips(f"{k}_{name.replace(' ', '_')}", asked[k], ALIGNMENTS[name]) for k in ("bounce", "tick")}
+    for name, guidance in (
+        ("no alignment", replace(full, video_align=0.0, audio_align=0.0)),
+        ("masked pass alone", None),
+    ):
+        some = {k: maker.clips(f"{k}_{name.replace(' ', '_')}", asked[k], guidance) for k in ("bounce", "tick")}
         figures[f"F1, {name}"] = two_way(
             [(seen(c, f), read.onsets(s)) for c, (f, s) in zip(events, [*some["bounce"], *some["tick"]], strict=True)]
         )
@@ -239,7 +239,7 @@ def train(config: dict, folder: Path) -> None:
     true = mouth_figures(talks, [(c.frames, c.sound) for c in talks], encoder)
     for name, values in mouth_figures(talks, spoken, encoder).items():
         figures[f"{name} (true scenes: {np.mean(true[name]):.2f})"] = interval(values)
-    plain = maker.clips("talk_no_timbre", asked["talk"], nava_core.Guidance(audio_timbre=0))
+    plain = maker.clips("talk_no_timbre", asked["talk"], replace(full, audio_timbre=0.0))
     figures["own voice, one face, timbre guidance on"] = interval(
         mouth_figures(asked["talk"], made["talk"], encoder)["own voice"]
     )
@@ -259,7 +259,7 @@ def train(config: dict, folder: Path) -> None:
             latent = wan.encode(parts.video, frame)
             again.append(wan.decode(parts.video, latent)[0, :, 0].clamp(-1, 1))
         firsts.append((latent - mean) / std)
-    held = maker.clips("bounce_first_frame", asked["bounce"][:4], ALIGNMENTS["released"], first_frames=firsts)
+    held = maker.clips("bounce_first_frame", asked["bounce"][:4], full, first_frames=firsts)
     kept, jump = [], []
     for (frames, _), own in zip(held, again, strict=True):
         first = torch.from_numpy(frames[0]).permute(2, 0, 1).float() / 127.5 - 1

@@ -38,7 +38,7 @@ def settings(channels: int, vocoder_channels: int, bwe_channels: int) -> dict:
             },
         },
         "vocoder": {
-            "vocoder": {**wave, "upsample_initial_channel": vocoder_channels, "upsample_rates": [5, 4, 2, 2, 2], "upsample_kernel_sizes": [11, 8, 4, 4, 4]},
+            "vocoder": {**wave, "upsample_initial_channel": vocoder_channels, "upsample_rates": [8, 5, 4], "upsample_kernel_sizes": [16, 11, 8]},
             "bwe": {
                 **wave, "upsample_initial_channel": bwe_channels, "upsample_rates": [6, 5, 2, 2, 2],
                 "upsample_kernel_sizes": [12, 11, 4, 4, 4], "n_fft": 512, "hop_length": 80, "num_mels": 64,
@@ -63,8 +63,15 @@ def build(config: dict) -> AudioVAE:
             nn.init.zeros_(parameter)  # in the logarithm: frequency and size 1
         elif "convs2" in name or ".conv2." in name:
             parameter.data *= 0.2
-    vae.vocoder.vocoder.conv_post.weight.data *= 0.03
-    vae.vocoder.bwe_generator.conv_post.weight.data *= 0.01
+    # Silence is far from zero in a logarithm: start both stages so that it gives nothing, and what is loud gives more.
+    # The output is clamped, and what is clamped learns nothing: it starts at a level far from that.
+    noise = MEL_FLOOR * torch.rand(1, 2, 64, 50)
+    for stage, level in ((vae.vocoder.vocoder, 0.05), (vae.vocoder.bwe_generator, 0.002)):
+        stage.conv_pre.weight.data *= 0.15
+        stage.conv_pre.bias.data = -MEL_FLOOR * stage.conv_pre.weight.data.sum((1, 2))
+        stage.conv_post.weight.data *= 1e-4
+        with torch.no_grad():
+            stage.conv_post.weight.data *= level / stage(noise).std()
     statistics = vae.autoencoder.per_channel_statistics
     statistics.get_buffer("mean-of-means").zero_()
     statistics.get_buffer("std-of-means").fill_(1)

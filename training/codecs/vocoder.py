@@ -24,23 +24,46 @@ def spectra(sound: Tensor, size: int) -> Tensor:
     return (torch.view_as_real(spectrum).square().sum(-1) + 1e-9).sqrt()
 
 
-def spectral_distance(made: Tensor, real: Tensor) -> Tensor:
-    """Log and linear differences of magnitudes, averaged over window lengths; `[B, 2, N]` each.
+def spectral_distance(made: Tensor, real: Tensor, bands: list[tuple[int, Tensor]]) -> Tensor:
+    """Differences of log magnitudes, by frequency and on mel bands, averaged over window lengths; `[B, 2, N]` each.
 
-    The difference of the two channels is heard too, so that placement in stereo counts.
+    Linear differences are left out: a sound of the right kind in the wrong phase is then worse than none, and a vocoder
+    learns to be silent. The difference of the two channels is heard too, so that placement in stereo counts.
     """
     made, real = (torch.cat([s.flatten(0, 1), s[:, 0] - s[:, 1]]) for s in (made, real))
     total = 0.0
-    for size in WINDOWS:
+    for size, mel in bands:
         a, b = spectra(made, size), spectra(real, size)
-        floor = 1e-3 * size**0.5
-        log = ((a + floor).log() - (b + floor).log()).abs().mean()
-        total = total + log + (a - b).square().sum().sqrt() / (b.square().sum().sqrt() + 1)
-    return total / len(WINDOWS)
+        floor = 3e-4 * size**0.5
+        total = total + 0.5 * ((a + floor).log() - (b + floor).log()).abs().mean()
+        total = total + ((mel @ a + 1e-4).log() - (mel @ b + 1e-4).log()).abs().mean()
+    return total / len(bands)
+
+
+def mel_bands(rate: int) -> list[tuple[int, Tensor]]:
+    """For each window length, the matrix from its spectrum to mel bands."""
+    found = []
+    for size in WINDOWS:
+        bank = torchaudio.functional.melscale_fbanks(
+            size // 2 + 1, 0, rate / 2, min(64, size // 8), rate, norm="slaney", mel_scale="slaney"
+        )
+        found.append((size, bank.T))
+    return found
+
+
+def audible(clips, chooser: random.Random, count: int, samples: int) -> Tensor:
+    """A batch of cuts in which something is heard: of silence there is enough between sounds."""
+    cuts = []
+    while len(cuts) < count:
+        cut = batch(clips, chooser, 1, samples)
+        if cut.std() > 0.01 or chooser.random() < 0.05:
+            cuts.append(cut)
+    return torch.cat(cuts)
 
 
 def train(config: dict, folder: Path) -> None:
-    """config: the sizes of the audio VAE, steps, rate, batch, seconds, seed; optional init (a vocoder file to start from),
+    """config: the sizes of the audio VAE, steps, rate, batch, seconds, extension_every (every so many steps the extension
+    learns instead of the vocoder), seed; optional init (a vocoder file to start from),
     autoencoder (a trained one, whose reconstructions are then vocoded half of the time)."""
     torch.manual_seed(config["seed"])
     vae = ltx.build(config)
@@ -52,21 +75,25 @@ def train(config: dict, folder: Path) -> None:
     chooser = random.Random(config["seed"] + run.step)
     source = sounds(3 * 10**6 + run.step, 256)
     samples = round(config["seconds"] * 100) * 480
-    for _ in run:
-        wide = batch(next(source), chooser, config["batch"], samples)
+    shown = {}
+    low_bands, high_bands = mel_bands(ltx.RATE), mel_bands(48000)
+    for step in run:
+        wide = audible(next(source), chooser, config["batch"], samples)
         narrow = torchaudio.functional.resample(wide, 48000, ltx.RATE)
-        mel = ltx.to_mel(vae, narrow, ltx.RATE)[:, :, : narrow.shape[2] // 160]
-        if config.get("autoencoder") and chooser.random() < 0.5:
-            with torch.no_grad():
-                latents = vae.autoencoder.encode(mel)[:, :8]
-                coded = vae.autoencoder.decode(latents, target_shape=mel.shape)
-                mel = torch.cat([coded[:, :, : mel.shape[2]], mel[:, :, coded.shape[2] :]], dim=2)
-        low = vae.vocoder.vocoder(mel.transpose(2, 3))
-        # the extension hears the real low band, so that both stages learn from the first step
-        source_mel = vae.vocoder._compute_mel(narrow)
-        high = vae.vocoder.bwe_generator(source_mel) + vae.vocoder.resampler(narrow)
-        first, second = spectral_distance(low, narrow), spectral_distance(high[..., : wide.shape[2]], wide)
-        run.learn(first + 0.5 * second, {"vocoder": first.item(), "extension": second.item()})
+        if step % config["extension_every"] == 0:
+            # the extension hears the real low band, so that it learns while the vocoder does
+            high = vae.vocoder.bwe_generator(vae.vocoder._compute_mel(narrow)) + vae.vocoder.resampler(narrow)
+            loss = spectral_distance(high[..., : wide.shape[2]], wide, high_bands)
+            shown["extension"] = loss.item()
+        else:
+            mel = ltx.to_mel(vae, narrow, ltx.RATE)[:, :, : narrow.shape[2] // 160]
+            if config.get("autoencoder") and chooser.random() < 0.3:
+                with torch.no_grad():
+                    coded = vae.autoencoder.decode(vae.autoencoder.encode(mel)[:, :8], target_shape=mel.shape)
+                    mel = torch.cat([coded[:, :, : mel.shape[2]], mel[:, :, coded.shape[2] :]], dim=2)
+            loss = spectral_distance(vae.vocoder.vocoder(mel.transpose(2, 3)), narrow, low_bands)
+            shown["vocoder"] = loss.item()
+        run.learn(loss, {"vocoder": shown.get("vocoder", 0.0), "extension": shown.get("extension", 0.0)})
     part = folder / "vocoder.part"
     save_file({k: v.contiguous() for k, v in run.average.items()}, part)
     part.replace(folder / "vocoder.safetensors")
