@@ -57,12 +57,12 @@ def bench(options: argparse.Namespace, _: list[str]) -> int:
 
 def train(options: argparse.Namespace, _: list[str]) -> int:
     env = environment.prepare()
-    launch = ["-m"]
-    if options.processes > 1:
-        launch = ["-m", "accelerate.commands.launch", "--num_processes", str(options.processes), "--num_machines", "1"]
-        launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--cpu", "--module"]
+    # accelerate takes its place in the group from what torch's launcher says; its own starts one process on a CPU
+    launch = (
+        ["-m", "torch.distributed.run", "--nproc_per_node", str(options.processes)] if options.processes > 1 else []
+    )
     out = ["--out", str(options.out)] if options.out else []
-    return in_environment(env, *launch, "training.make", str(options.config), *out)
+    return in_environment(env, *launch, "-m", "training.make", str(options.config), *out)
 
 
 def test(_: argparse.Namespace, rest: list[str]) -> int:
