@@ -11,9 +11,11 @@ import torchaudio
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nava_core.voice import load_voice_encoder
+
 from .codecs import ltx
 from .codecs.linear import Teacher
-from .samples import Sample, read_shard, write_shard
+from .samples import Sample, write_shard
 from .world import KINDS, RATE, Clip, Request, scene, speech
 
 SHARES = {"bounce": 0.36, "talk": 0.2, "two_faces": 0.14, "tick": 0.18, "weather": 0.12}
@@ -46,7 +48,8 @@ def pixels(clip: Clip) -> Tensor:
 
 
 def train(config: dict, folder: Path) -> None:
-    """config: first_seed, shards, per_shard, teacher, autoencoder (files), the sizes of the audio VAE."""
+    """config: first_seed, shards, per_shard, teacher, autoencoder, voice_encoder (files), the sizes of the audio VAE."""
+    voices = embeddings(load_voice_encoder(config["voice_encoder"]), speech.SPEAKERS)
     teacher = Teacher.load(config["teacher"])
     vae = ltx.build(config)
     vae.autoencoder.load_state_dict(load_file(config["autoencoder"]))
@@ -60,8 +63,16 @@ def train(config: dict, folder: Path) -> None:
         ):
             clip = scene(seed, request_of(seed))
             prompts = (*clip.captions["en"], *clip.captions["zh"])
-            speakers = torch.tensor([[float(s.speaker)] for s in clip.speech]) if clip.speech else None
-            made.append(Sample(teacher.encode(pixels(clip))[0], encoded_sound(vae, clip), speakers, prompts))
+            chooser = random.Random(seed)
+            spoken = [voices[line.speaker, chooser.randrange(voices.shape[1])] for line in clip.speech]
+            made.append(
+                Sample(
+                    teacher.encode(pixels(clip))[0],
+                    encoded_sound(vae, clip),
+                    torch.stack(spoken) if spoken else None,
+                    prompts,
+                )
+            )
         write_shard(path, made)
         print(f"shard {shard + 1}/{config['shards']}", flush=True)
 
@@ -75,20 +86,3 @@ def embeddings(encoder, count: int, recordings: int = 3) -> Tensor:
             sound = torchaudio.functional.resample(torch.from_numpy(speech.reference(number, index)), RATE, 16000)
             rows.append(encoder(sound[None], 16000)[0])
     return torch.stack(rows).unflatten(0, (count, recordings))
-
-
-def name_speakers(source: Path, target: Path, table: Tensor) -> None:
-    """Shards whose voices are speakers' numbers -> shards whose voices are embeddings of a recording drawn at random."""
-    for path in sorted(source.glob("*.safetensors")):
-        if (target / path.name).exists():
-            continue
-        chooser = random.Random(path.name)
-        named = []
-        for s in read_shard(path):
-            voices = (
-                None
-                if s.voices is None
-                else torch.stack([table[int(n), chooser.randrange(table.shape[1])] for n in s.voices[:, 0]])
-            )
-            named.append(Sample(s.video, s.audio, voices, s.prompts))
-        write_shard(target / path.name, named)
