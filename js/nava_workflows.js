@@ -94,7 +94,8 @@ async function chooseFiles(data) {
   const scene = set.scenes[data.extra.nava.workflow]?.inputs ?? {};
   const wanted = { ...scene, NavaEmptyLatent: [set.size], NavaScheduler: [{ steps: set.steps }] };
   wanted.NavaFirstFrame = [{ size: "as the latent" }];
-  for (const [kind, turns] of Object.entries(wanted)) {
+  const everywhere = Object.entries(set.inputs ?? {}).map(([kind, values]) => [kind, [values]]);
+  for (const [kind, turns] of [...everywhere, ...Object.entries(wanted)]) {
     const nodes = [...new Set(widgets.map((w) => w.node).filter((n) => n.type === kind))];
     nodes.forEach((node, turn) => {
       for (const [name, value] of Object.entries(turns[turn] ?? turns[0])) {

@@ -40,6 +40,7 @@ class SmallSet:
     steps: int
     scenes: dict[str, Scene]  # by workflow
     expect: str  # where no scene says more
+    inputs: dict[str, dict] = field(default_factory=dict)  # by node kind, values in every workflow
 
     def make(self, host: Path, models: Path) -> None:
         """Put the files into a models folder, where they are not there yet."""
@@ -62,6 +63,8 @@ class SmallSet:
         set_widgets(document, object_info, "NavaEmptyLatent", [size])
         set_widgets(document, object_info, "NavaFirstFrame", [{"size": "as the latent"}])
         set_widgets(document, object_info, "NavaScheduler", [{"steps": self.steps}])
+        for kind, values in self.inputs.items():
+            set_widgets(document, object_info, kind, [values])
         for kind, turns in self.scene(document).inputs.items():
             set_widgets(document, object_info, kind, turns)
 
@@ -128,6 +131,11 @@ MINI = SmallSet(
         ),
     },
     "what the prompt says, as far as NAVA-mini's small world reaches",
+    # Faults in the words of its world (it reads 96 tokens), and gentler contrasts: the released ones burn its colours out.
+    {
+        "NavaTextEncode": {"negative": "blurry picture, frozen picture, noise, silence, several people talking at once, muffled sound, distortion"},
+        "NavaGuider": {"video_text": 1.5, "video_align": 1.0, "audio_text": 1.0, "audio_align": 1.0, "audio_timbre": 1.5},
+    },
 )  # fmt: skip
 
 
@@ -141,7 +149,7 @@ def for_editor() -> list[dict]:
     return [
         {
             "name": s.name, "files": s.files, "steps": s.steps,
-            "size": {"width": s.width, "height": s.height, "seconds": s.seconds},
+            "size": {"width": s.width, "height": s.height, "seconds": s.seconds}, "inputs": s.inputs,
             "scenes": {key: {"inputs": scene.inputs} for key, scene in s.scenes.items()},
         }
         for s in (MINI, RANDOM)
