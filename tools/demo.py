@@ -101,7 +101,7 @@ def main() -> int:
     for file in files:
         print(describe(file))
     if not options.models:
-        print(f"Made with {chosen.name}. You should see and hear: {chosen.scene(document).expect}.")
+        print(chosen.words(document))
     return 0
 
 

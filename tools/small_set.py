@@ -41,6 +41,12 @@ class SmallSet:
     scenes: dict[str, Scene]  # by workflow
     expect: str  # where no scene says more
     inputs: dict[str, dict] = field(default_factory=dict)  # by node kind, values in every workflow
+    caveat: str = ""  # what it does not reach
+
+    def words(self, document: dict) -> str:
+        """What to look and listen for in a clip that it made."""
+        lead = "It was asked for" if self.caveat else "You should see and hear"
+        return f"Made with {self.name}. {lead}: {self.scene(document).expect}.{self.caveat}"
 
     def make(self, host: Path, models: Path) -> None:
         """Put the files into a models folder, where they are not there yet."""
@@ -136,6 +142,7 @@ MINI = SmallSet(
         "NavaTextEncode": {"negative": "blurry picture, frozen picture, noise, silence, several people talking at once, muffled sound, distortion"},
         "NavaGuider": {"video_text": 1.5, "video_align": 1.0, "audio_text": 1.0, "audio_align": 1.0, "audio_timbre": 1.5},
     },
+    " Its training has only begun: skies, floors and the kind of sound come out, shapes and faces in pieces (docs/mini.md).",
 )  # fmt: skip
 
 
