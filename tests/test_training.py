@@ -186,7 +186,8 @@ def test_the_video_vae_in_one_go_equals_the_hosts():
     torch.manual_seed(0)
     vae = wan.build(8, 8)
     video.initialise(vae)
-    frames = torch.rand(1, 3, 9, 32, 48) * 2 - 1
-    latents = wan.encode(vae, frames)
-    assert (latents - vae.encode(frames)).abs().max() < 1e-4
-    assert (wan.decode(vae, latents) - vae.decode(latents)).abs().max() < 1e-4
+    for count in (9, 1):
+        frames = torch.rand(1, 3, count, 32, 48) * 2 - 1
+        latents = wan.encode(vae, frames)
+        assert (latents - vae.encode(frames)).abs().max() < 1e-4
+        assert (wan.decode(vae, latents) - vae.decode(latents)).abs().max() < 1e-4

@@ -26,14 +26,14 @@ def statistics() -> tuple[Tensor, Tensor]:
 
 def _resample(module: Resample, x: Tensor) -> Tensor:
     # the first frame stands alone in time: it is neither averaged with nor doubled as the others are
-    if module.mode == "upsample3d":
+    if module.mode == "upsample3d" and x.shape[2] > 1:
         later = module.time_conv(x[:, :, 1:])
         later = rearrange(later, "b (two c) t h w -> b c (t two) h w", two=2)
         x = torch.cat([x[:, :, :1], later], dim=2)
     frames = x.shape[2]
     x = module.resample(rearrange(x, "b c t h w -> (b t) c h w"))
     x = rearrange(x, "(b t) c h w -> b c t h w", t=frames)
-    if module.mode == "downsample3d":
+    if module.mode == "downsample3d" and x.shape[2] > 1:
         x = torch.cat([x[:, :, :1], module.time_conv(x)], dim=2)
     return x
 
