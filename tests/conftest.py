@@ -97,9 +97,9 @@ def object_info(server):
     return server.get("/object_info")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A real chromium: one for the whole run, since playwright's synchronous side allows only one."""
+    """A real chromium, closed with its module: playwright keeps an event loop running that other tests could not have theirs beside."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no chromium here: install Debian's package chromium")
