@@ -27,8 +27,8 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules[PACK] = pack
 spec.loader.exec_module(pack)
 # Tests of the core say `import nava_core`; it is the pack's own copy.
-for module in ("", *(f".{m.name}" for m in pkgutil.iter_modules([str(ROOT / "nava_core")]))):
-    sys.modules[f"nava_core{module}"] = importlib.import_module(f"{PACK}.nava_core{module}")
+for module in ("nava_core", *(m.name for m in pkgutil.walk_packages([str(ROOT / "nava_core")], "nava_core."))):
+    sys.modules[module] = importlib.import_module(f"{PACK}.{module}")
 
 
 @pytest.fixture(autouse=True)

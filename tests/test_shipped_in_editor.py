@@ -56,9 +56,14 @@ def test_what_was_saved_since_is_left_alone(editor):
 
 
 def test_chinese_editor_shows_chinese(editor):
+    # the editor fetches all node names again after a change of language, then opens the current graph once more
     editor.evaluate("window.app.extensionManager.setting.set('Comfy.Locale', 'zh')")
     try:
-        open_in(editor, load(BY_KEY["nava_dialogue_two_voices"].path))
+        for _ in range(20):
+            open_in(editor, load(BY_KEY["nava_dialogue_two_voices"].path))
+            editor.wait_for_timeout(1000)
+            if editor.evaluate("window.app.graph.nodes.some((n) => n.title === '双人对话')"):
+                break
         titles, labels, note = editor.evaluate(
             """() => { const n = window.app.graph.nodes.find((n) => n.isSubgraphNode?.());
                 const note = window.app.graph.nodes.find((n) => n.type === "MarkdownNote");
