@@ -12,6 +12,7 @@ from .guide import NavaGuider
 from .join import NavaJoin
 from .latent import NavaEmptyLatent
 from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
+from .lora_streams import NavaLoraLoader
 from .sample import NavaSamplerSelect, NavaScheduler
 from .text import NavaTextEncode
 from .training import NavaTrainingClip
@@ -25,6 +26,7 @@ class NavaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             NavaModelLoader,
+            NavaLoraLoader,
             NavaTextEncoderLoader,
             NavaVideoVAELoader,
             NavaVoiceEncoderLoader,

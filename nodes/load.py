@@ -50,7 +50,8 @@ def is_there(node_input: str, kind: str, name: str) -> bool | str:
     there = (
         ", ".join(model_files() if kind == "diffusion_models" else folder_paths.get_filename_list(kind)) or "no file"
     )
-    return f"{node_input}: {name} is not in models/{kind} (there: {there}). Get it from {SOURCES[kind]}."
+    where = f" Get it from {SOURCES[kind]}." if kind in SOURCES else ""
+    return f"{node_input}: {name} is not in models/{kind} (there: {there}).{where}"
 
 
 @contextlib.contextmanager

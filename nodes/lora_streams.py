@@ -1,0 +1,82 @@
+"""A LoRA with a strength of its own for picture, for sound, and for what both share."""
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.utils
+import folder_paths
+from comfy_api.latest import io
+
+from ..nava_core.streams import STREAMS, stream_of
+from .host import require_nava
+from .load import is_there
+
+PREFIX = "diffusion_model."
+
+
+def add_lora(model, weights: dict, strengths: dict[str, float], name: str):
+    """A clone of the ModelPatcher with the LoRA's layers added, each at the strength of its stream.
+
+    Raises ValueError when no layer of the file belongs to the model.
+    """
+    names = comfy.lora.model_lora_keys_unet(model.model, {})
+    patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(weights), names)
+    if not patches:
+        raise ValueError(
+            f"NavaLoraLoader, lora_name: no layer of {name} belongs to NAVA. It was trained for another model, or is no LoRA."
+        )
+    patched = model.clone()
+    for stream in STREAMS:
+        own = {k: p for k, p in patches.items() if stream_of(path_of(k)) == stream}
+        if own and strengths[stream]:
+            patched.add_patches(own, strengths[stream])
+    return patched
+
+
+def path_of(key) -> str:
+    """The weight's unprefixed name; the host's keys are names, or (name, part of it)."""
+    return (key if isinstance(key, str) else key[0]).removeprefix(PREFIX)
+
+
+class NavaLoraLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        def strength(name: str, tooltip: str) -> io.Float.Input:
+            return io.Float.Input(name, default=1.0, min=-10.0, max=10.0, step=0.05, tooltip=tooltip)
+
+        return io.Schema(
+            node_id="NavaLoraLoader",
+            display_name="Load NAVA LoRA by Stream",
+            category="NAVA/loaders",
+            description="Adds a LoRA with one strength for the picture and another for the sound. The streams still attend "
+            "to each other. With all three equal it does what LoraLoaderModelOnly does.",
+            search_aliases=["lora", "lora strength", "sound lora", "picture lora"],
+            inputs=[
+                io.Model.Input("model", tooltip="From NavaModelLoader."),
+                io.Combo.Input(
+                    "lora_name",
+                    options=folder_paths.get_filename_list("loras"),
+                    tooltip="A LoRA for NAVA in models/loras.",
+                ),
+                strength("strength_picture", "For the layers that only the picture passes through."),
+                strength("strength_sound", "For the layers that only the sound passes through."),
+                strength(
+                    "strength_shared",
+                    "For the layers that both pass through: two thirds of the blocks, and every feed-forward. 0 leaves out "
+                    "much of what the LoRA learned.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="For NavaGuider or any sampler; LoRAs can be chained.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora_name):
+        return is_there("NavaLoraLoader, lora_name", "loras", lora_name)
+
+    @classmethod
+    def execute(cls, model, lora_name, strength_picture, strength_sound, strength_shared) -> io.NodeOutput:
+        require_nava(model, "NavaLoraLoader, model")
+        strengths = dict(zip(STREAMS, (strength_picture, strength_sound, strength_shared), strict=True))
+        if not any(strengths.values()):
+            return io.NodeOutput(model)
+        weights = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("loras", lora_name), safe_load=True)
+        return io.NodeOutput(add_lora(model, weights, strengths, lora_name))
