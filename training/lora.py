@@ -39,7 +39,11 @@ def add_lora(
             f"lora.targets {pattern!r} matches no linear layer; such as {next(n for n, m in transformer.named_modules() if isinstance(m, nn.Linear) and 'blocks' in n)}"
         )
     transformer.requires_grad_(False)
-    return inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha or rank, target_modules=names), transformer)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha or rank, target_modules=names), transformer)
+    for name, parameter in transformer.named_parameters():
+        if ".lora_" in name:  # whatever the frozen weights are kept in
+            parameter.data = parameter.data.float()
+    return transformer
 
 
 def adapters(transformer: nn.Module) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ KINDS = {
     "vocoder": "codecs.vocoder",
     "voice_encoder": "codecs.voice",
     "pieces": "text_encoder",  # a tokenizer
+    "encode": "encode",  # a folder of clips and prompts -> samples
     "samples": "cache",  # scenes of the small world, encoded
     "assemble": "assemble",  # files for ComfyUI
     "report": "report",  # how good they are

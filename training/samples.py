@@ -2,7 +2,7 @@
 
 A shard holds, per sample i, `<i>.video` [C, T, h, w] and `<i>.audio` [L, C'] (either may be absent), `<i>.voices` [n, 192]
 where lines are spoken, and `<i>.text.<k>` [S, text_dim] where text is already encoded; the metadata entry `samples` lists
-for each sample its wordings ("prompts", with `<S>...<E>`).
+for each sample its wordings ("prompts", with `<S>...<E>`) and, with encoded text, the rows that voices replace ("positions").
 """
 
 import json
@@ -24,13 +24,14 @@ class Sample:
     voices: Tensor | None
     prompts: tuple[str, ...]
     rows: tuple[Tensor, ...] = field(default=())  # encoded prompts, one per wording
+    positions: tuple[tuple[int, ...], ...] = field(default=())  # of each, the rows of the spoken lines' sentinels
 
 
 def write_shard(path: Path, samples: list[Sample]) -> None:
     """Latents are stored in float16, voices in float32. The file appears under its name only when complete."""
     tensors, listed = {}, []
     for i, sample in enumerate(samples):
-        listed.append({"prompts": list(sample.prompts)})
+        listed.append({"prompts": list(sample.prompts), "positions": [list(p) for p in sample.positions]})
         for name in ("video", "audio", "voices"):
             value = getattr(sample, name)
             if value is not None:
@@ -53,6 +54,7 @@ def read_shard(path: Path) -> list[Sample]:
             Sample(
                 get(f"{i}.video"), get(f"{i}.audio"), get(f"{i}.voices"), tuple(entry["prompts"]),
                 tuple(file.get_tensor(f"{i}.text.{k}") for k in range(len(entry["prompts"])) if f"{i}.text.{k}" in keys),
+                tuple(tuple(p) for p in entry.get("positions", ())),
             )
             for i, entry in enumerate(listed)
         ]  # fmt: skip

@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """mask `[B, 1, 1, S]`: 0 or minus infinity. Scores are not scaled (T5)."""
-        place = torch.arange(x.shape[1])
+        place = torch.arange(x.shape[1], device=x.device)
         bucket = T5Attention._relative_position_bucket(place[None] - place[:, None])
         bias = self.relative_attention_bias(bucket).permute(2, 0, 1)[None] + mask
         q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q, self.k, self.v))
@@ -113,9 +113,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: list[list[int]]) -> Tensor:
         longest = max(map(len, ids))
-        there = torch.arange(longest) < torch.tensor([len(i) for i in ids])[:, None]
-        x = self.shared(torch.tensor([i + [0] * (longest - len(i)) for i in ids]))
-        mask = torch.zeros(there.shape).masked_fill(~there, torch.finfo(torch.float32).min)[:, None, None]
+        device = self.shared.weight.device
+        there = (torch.arange(longest) < torch.tensor([len(i) for i in ids])[:, None]).to(device)
+        x = self.shared(torch.tensor([i + [0] * (longest - len(i)) for i in ids], device=device))
+        mask = torch.zeros(there.shape, device=device).masked_fill(~there, torch.finfo(torch.float32).min)[
+            :, None, None
+        ]
         for block in self.encoder.block:
             x = block.layer[1](block.layer[0](x, mask))
         return self.encoder.final_layer_norm(x) * there[..., None]

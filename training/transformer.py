@@ -7,6 +7,7 @@ takes the very same steps.
 import csv
 import math
 import os
+import signal
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,11 +19,11 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nava_core.checkpoint import load_transformer
 from nava_core.config import NavaConfig
 from nava_core.transformer import NavaTransformer
 
 from . import curves, lora
+from .base import load_base
 from .codecs.muon import Muon
 from .codecs.run import learning_rate
 from .lora import add_lora
@@ -47,7 +48,7 @@ class Settings:
     init: str = ""  # a transformer to start from
     lora: dict = field(
         default_factory=dict
-    )  # rank, stream (picture, sound, both), alpha, targets: train only adapters of `init`
+    )  # rank, stream (picture, sound, both), alpha, targets, base (float32, bf16, fp8): train only adapters of `init`
     checkpointing: bool = False  # keep one block's activations at a time; released: on
     text_init: str = ""
     steps: int = 1_000_000
@@ -184,7 +185,13 @@ def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) ->
     kept = drawn.samples[part]
     text = getattr(pair, "module", pair).text
     prompts = [s.prompts[w] for s, w in zip(drawn.samples, drawn.wordings, strict=True)][part]
-    ids, positions = text.tokenize(prompts, text_len) if text is not None else (None, [[] for _ in kept])
+    if text is not None:
+        ids, positions = text.tokenize(prompts, text_len)
+    else:
+        ids = None
+        positions = [
+            list(s.positions[w]) if s.positions else [] for s, w in zip(kept, drawn.wordings[part], strict=True)
+        ]
     rows = (
         None
         if text is not None
@@ -210,11 +217,16 @@ def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) ->
     audio, audio_noise, audio_in = stream("audio")
     if drawn.first_frame:
         video_in = torch.cat([video[:, :, :1], video_in[:, :, 1:]], dim=2)
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+    device = next(pair.parameters()).device
+    video, video_noise, video_in, audio, audio_noise, audio_in, weight, keep, rows, t = (
+        x if x is None else x.to(device)
+        for x in (video, video_noise, video_in, audio, audio_noise, audio_in, weight, keep, rows, 1000 * sigma[part])
+    )
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
         video_out, audio_out = pair(
             video_in,
             audio_in,
-            1000 * sigma[part],
+            t,
             ids,
             rows,
             keep,
@@ -223,7 +235,7 @@ def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) ->
             not drawn.masked,
             drawn.first_frame,
         )
-    shown, total = {}, torch.zeros(())
+    shown, total = {}, torch.zeros((), device=device)
     if video is not None:
         loss = stream_loss(video_out, video, video_noise, weight)
         shown["video"] = loss.item()
@@ -260,14 +272,18 @@ def train(config: dict, folder: Path) -> None:
                 {k: v.float() for k, v in load_file(settings.text_init).items() if k != "spiece_model"}
             )
     if settings.init:
-        model = load_transformer(settings.init).requires_grad_(True).train()
+        entries = dict(settings.lora)
+        base = entries.pop("base", "float32")
+        if base != "float32" and not settings.bf16:
+            raise ValueError(f"lora.base is {base!r}, which needs bf16 = true")
+        model = load_base(settings.init, base).requires_grad_(not settings.lora).train()
     else:
         model = NavaTransformer(NavaConfig(**settings.model))
         initialise(model)
     if settings.lora:
         if not settings.init:
             raise ValueError("the config trains a LoRA but names no model to train it on: set init")
-        add_lora(model, **settings.lora)
+        add_lora(model, **entries)
         if text is not None:
             text.requires_grad_(False)
     if settings.checkpointing:
@@ -280,11 +296,18 @@ def train(config: dict, folder: Path) -> None:
             [p for p in pair.parameters() if p.requires_grad], settings.rate, weight_decay=0.0
         )
     state = {"step": 0}
-    average = {k: v.detach().clone() for k, v in pair.state_dict().items()} if settings.average else None
+
+    def learned() -> dict[str, Tensor]:
+        """What training changes: of a LoRA, its adapters alone."""
+        if not settings.lora:
+            return pair.state_dict()
+        return {k: p.detach() for k, p in pair.named_parameters() if p.requires_grad}
+
+    average = {k: v.detach().clone() for k, v in learned().items()} if settings.average else None
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        pair.load_state_dict(saved["weights"])
+        pair.load_state_dict(saved["weights"], strict=not settings.lora)
         optimiser.load_state_dict(saved["optimiser"])
         average, state["step"] = saved["average"], saved["step"]
         accelerator.print(f"resumed at step {state['step']}", flush=True)
@@ -300,7 +323,7 @@ def train(config: dict, folder: Path) -> None:
             part_file = checkpoint.with_suffix(f".{os.getpid()}.part")
             torch.save(
                 {
-                    "weights": pair.state_dict(),
+                    "weights": learned(),
                     "optimiser": optimiser.optimizer.state_dict(),
                     "average": average,
                     **state,
@@ -310,6 +333,8 @@ def train(config: dict, folder: Path) -> None:
             part_file.replace(checkpoint)
 
     preview = Preview(settings.preview) if settings.preview else None
+    told_to_end = []
+    signal.signal(signal.SIGTERM, lambda *_: told_to_end.append(True))
     began = saved_at = shown_at = time.monotonic()
     first, sums, count = state["step"], {}, 0
     while state["step"] < settings.steps:
@@ -331,7 +356,7 @@ def train(config: dict, folder: Path) -> None:
         if average is not None:
             keep = min(settings.average, (1 + step) / (10 + step))
             with torch.no_grad():
-                for k, v in pair.state_dict().items():
+                for k, v in learned().items():
                     average[k].lerp_(v, 1 - keep)
         count += 1
         for k, v in shown.items():
@@ -341,7 +366,11 @@ def train(config: dict, folder: Path) -> None:
                 else sums.get(k, 0.0) + v
             )
         now = time.monotonic()
-        due = [now - shown_at > 20 or state["step"] == settings.steps, now - saved_at > settings.save_every]
+        due = [
+            now - shown_at > 20 or state["step"] == settings.steps,
+            now - saved_at > settings.save_every,
+            bool(told_to_end),
+        ]
         if ranks > 1:
             broadcast_object_list(due)
         if due[0]:
@@ -354,10 +383,14 @@ def train(config: dict, folder: Path) -> None:
         if due[1]:
             save()
             saved_at = now
+        if due[2]:
+            save()
+            accelerator.print(f"told to end: saved at step {state['step']}; the same command goes on", flush=True)
+            return
     save()
     if accelerator.is_main_process:
         if average is not None:
-            pair.load_state_dict(average)
+            pair.load_state_dict(average, strict=not settings.lora)
         if settings.lora:
             lora.write(model, folder / "lora.safetensors", {"base": Path(settings.init).name})
         else:
