@@ -18,6 +18,7 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if _HAS_ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled():
+        plain = x.dtype == self.weight.dtype == torch.float32  # a frozen bf16 weight is autocast's affair
+        if _HAS_ONEDNN and plain and x.device.type == "cpu" and not torch.is_grad_enabled():
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return super().forward(x)
