@@ -134,16 +134,19 @@ def fp8(base, tmp_path_factory):
 def test_frozen_rows_compute_as_the_real_numbers(fp8):
     import nava_core
 
-    frozen, plain = load_base(fp8, "fp8"), nava_core.load_transformer(fp8)
-    assert isinstance(frozen.double_blocks[0].ffn[0], RowLinear)
-    assert frozen.double_blocks[0].ffn[0].weight.dtype == torch.float8_e4m3fn
-    g = torch.Generator().manual_seed(0)
-    inputs = torch.randn(1, 48, 2, 4, 4, generator=g), torch.randn(1, 6, 128, generator=g)
-    context = torch.randn(1, 7, 64, generator=g)
-    with torch.autocast("cpu", torch.bfloat16):
-        results = [m(*inputs, torch.tensor([500.0]), context) for m in (frozen, plain)]
+    with torch.inference_mode(False), torch.enable_grad():  # as training computes
+        frozen, plain = load_base(fp8, "fp8"), nava_core.load_transformer(fp8)
+        assert isinstance(frozen.double_blocks[0].ffn[0], RowLinear)
+        assert frozen.double_blocks[0].ffn[0].weight.dtype == torch.float8_e4m3fn
+        g = torch.Generator().manual_seed(0)
+        inputs = torch.randn(1, 48, 2, 4, 4, generator=g), torch.randn(1, 6, 128, generator=g)
+        context = torch.randn(1, 7, 64, generator=g)
+        with torch.autocast("cpu", torch.bfloat16):
+            results = [m(*inputs, torch.tensor([500.0]), context) for m in (frozen, plain)]
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # as a preview computes
+        assert all(torch.isfinite(y).all() for y in frozen(*inputs, torch.tensor([500.0]), context))
 
 
 def test_a_precision_that_the_file_has_not_is_named(base):

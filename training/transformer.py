@@ -276,6 +276,8 @@ def train(config: dict, folder: Path) -> None:
         base = entries.pop("base", "float32")
         if base != "float32" and not settings.bf16:
             raise ValueError(f"lora.base is {base!r}, which needs bf16 = true")
+        if base != "float32" and settings.preview:
+            raise ValueError(f"lora.base is {base!r}: previews are made of a float32 base only; leave [preview] out")
         model = load_base(settings.init, base).requires_grad_(not settings.lora).train()
     else:
         model = NavaTransformer(NavaConfig(**settings.model))
