@@ -1,0 +1,167 @@
+"""Rows of a prompt list -> graphs for the server, and finished media files -> tensors."""
+
+import copy
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from prompt_sets import Row
+from workflow import WorkflowError, nodes_of
+
+MODEL_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".sft")
+SAVED = (".mp4", ".flac", ".webm", ".wav")
+EDGE = 1 << 20
+
+
+def lend(file: Path, folder: Path) -> str:
+    """Copy a recording or picture into the server's input folder, under a name that says its content."""
+    content = file.read_bytes()
+    name = f"evaluate_{hashlib.sha256(content).hexdigest()[:16]}{file.suffix.lower()}"
+    if not (folder / name).exists():
+        part = folder / f"{name}.part"
+        part.write_bytes(content)
+        part.replace(folder / name)
+    return name
+
+
+def choices(object_info: dict, kind: str, name: str) -> list:
+    spec = object_info[kind]["input"]["required"][name]
+    return spec[0] if isinstance(spec[0], list) else spec[1].get("options", [])
+
+
+def change(prompt: dict, setting: str) -> None:
+    """Apply `Node.input=value` (value as JSON, else as text) to every node of that kind."""
+    place, equals, text = setting.partition("=")
+    kind, dot, name = place.partition(".")
+    if not (equals and dot and name):
+        raise WorkflowError(f"--set {setting}: write Node.input=value, as in NavaGuider.video_align=0")
+    found = nodes_of(prompt, kind)
+    if not found:
+        raise WorkflowError(f"--set {setting}: the workflow has no node {kind}")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    for inputs in found:
+        if name not in inputs:
+            raise WorkflowError(f"--set {setting}: {kind} has no input {name}; it has {', '.join(sorted(inputs))}")
+        inputs[name] = value
+
+
+def pass_through(prompt: dict, kind: str, object_info: dict) -> None:
+    """Put a node MODEL -> MODEL, with its default values, behind every NAVA loader."""
+    from workflow import default, widgets
+
+    if kind not in object_info:
+        raise WorkflowError(f"--through {kind}: the server has no such node")
+    required = object_info[kind]["input"]["required"]
+    socket = next((n for n, spec in required.items() if spec[0] == "MODEL"), None)
+    if socket is None or not object_info[kind]["output"] or object_info[kind]["output"][0] != "MODEL":
+        raise WorkflowError(f"--through {kind}: it does not take and give a MODEL")
+    for key in [k for k, n in prompt.items() if n["class_type"] == "NavaModelLoader"]:
+        between = f"{key}-{kind}"
+        for node in prompt.values():
+            for name, value in node["inputs"].items():
+                if value == [key, 0]:
+                    node["inputs"][name] = [between, 0]
+        values = {name: default(spec) for name, spec in widgets(object_info[kind]) if name is not None}
+        prompt[between] = {"class_type": kind, "inputs": {**values, socket: [key, 0]}, "_meta": {"title": kind}}
+
+
+def graph(template: dict, row: Row, seed: int, object_info: dict, inputs: Path) -> dict:
+    """The graph that makes one clip: the template with the row's prompt, picture, voices, length and seed."""
+    prompt = copy.deepcopy(template)
+    texts, noises = nodes_of(prompt, "NavaTextEncode"), nodes_of(prompt, "RandomNoise")
+    if len(texts) != 1 or len(noises) != 1:
+        raise WorkflowError(
+            f"an evaluated workflow has one NavaTextEncode and one RandomNoise; this one has {len(texts)} and {len(noises)}"
+        )
+    text = texts[0]
+    for name in [n for n in text if n.startswith("voices.")]:
+        del text[name]
+    text["prompt"] = row.tagged if row.voices else row.prompt
+    noises[0]["noise_seed"] = seed
+    if row.image is not None:
+        pictures = nodes_of(prompt, "LoadImage")
+        if len(pictures) != 1:
+            raise WorkflowError(
+                f"row {row.name} has a picture; the workflow needs one LoadImage, it has {len(pictures)}"
+            )
+        pictures[0]["image"] = lend(row.image, inputs)
+    if row.seconds is not None:
+        for latent in nodes_of(prompt, "NavaEmptyLatent"):
+            latent["seconds"] = round(row.seconds, 3)
+    voices = [v for v in row.voices if v is not None]
+    if voices:
+        loader = next((k for k, n in prompt.items() if n["class_type"] == "NavaVoiceEncoderLoader"), None)
+        if loader is None:
+            files = choices(object_info, "NavaVoiceEncoderLoader", "encoder_name")
+            if not files:
+                raise WorkflowError(f"row {row.name} has voices; put a ReDimNet file into models/audio_encoders")
+            loader = "voice-encoder"
+            prompt[loader] = node("NavaVoiceEncoderLoader", encoder_name=files[0])
+        for i, recording in enumerate(voices):
+            prompt[f"recording-{i}"] = node("LoadAudio", audio=lend(recording, inputs))
+            prompt[f"voice-{i}"] = node("NavaVoice", encoder=[loader, 0], audio=[f"recording-{i}", 0], name="")
+            text[f"voices.voice_{i}"] = [f"voice-{i}", 0]
+    return prompt
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+
+
+def fingerprint(prompt: dict, folders: list[Path]) -> str:
+    """Says whether two graphs make the same clip: every input, and the model files by size, beginning and end."""
+    content = {k: [n["class_type"], n["inputs"]] for k, n in prompt.items()}
+    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    names = {
+        v for n in prompt.values() for v in n["inputs"].values() if isinstance(v, str) and v.endswith(MODEL_ENDINGS)
+    }
+    for name in sorted(names):
+        file = next((f for folder in folders for f in sorted(folder.glob(f"*/{name}")) if f.is_file()), None)
+        if file is not None:
+            found.update(identity(file))
+    return found.hexdigest()
+
+
+def identity(file: Path) -> bytes:
+    with open(file, "rb") as stream:
+        begin = stream.read(EDGE)
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - EDGE))
+        return hashlib.sha256(begin + stream.read() + str(size).encode()).digest()
+
+
+def keep(file: Path, target: Path) -> None:
+    """Copy a finished file; it appears under its name only when complete."""
+    part = target.with_name(target.name + ".part")
+    shutil.copyfile(file, part)
+    part.replace(target)
+
+
+def opened(path: Path) -> tuple[torch.Tensor | None, float | None, torch.Tensor | None, int | None]:
+    """(frames `[T, H, W, 3]` 0..1, fps, waveform `[C, N]`, sample rate) of a media file; None for what it has not."""
+    import av
+    import numpy as np
+
+    frames, sound, fps, rate = [], [], None, None
+    with av.open(str(path)) as media:
+        if media.streams.video:
+            fps = float(media.streams.video[0].average_rate)
+        to_float = None
+        if media.streams.audio:
+            rate = media.streams.audio[0].rate
+            to_float = av.AudioResampler("fltp")
+        for frame in media.decode(*media.streams.video[:1], *media.streams.audio[:1]):
+            if isinstance(frame, av.VideoFrame):
+                frames.append(torch.from_numpy(frame.to_ndarray(format="rgb24")))
+            else:
+                sound += [f.to_ndarray() for f in to_float.resample(frame)]
+        if to_float is not None:
+            sound += [f.to_ndarray() for f in to_float.resample(None)]
+    picture = torch.stack(frames).float() / 255 if frames else None
+    waveform = torch.from_numpy(np.concatenate(sound, axis=-1)) if sound else None
+    return picture, fps if frames else None, waveform, rate if sound else None
