@@ -13,8 +13,11 @@ from pathlib import Path
 import clips
 import environment
 import report
+import small_set
+import study
 import tiny
 from comfy_server import Server, ServerError, has_accelerator
+from demo import find
 from prompt_sets import PromptSetError, Row, read
 from workflow import WorkflowError, load, to_api
 
@@ -32,9 +35,9 @@ def workflow_of(row: Row, chosen: str | None) -> str:
 
 
 def workflow_file(name: str) -> Path:
-    path = Path(name) if name.endswith(".json") else environment.ROOT / "workflows" / f"{name}.json"
-    if not path.is_file():
-        raise EvaluationError(f"--workflow {name}: there is no file {path}")
+    path = find(name)
+    if path is None:
+        raise EvaluationError(f"--workflow {name}: there is no such file, and none of that name in workflows/")
     return path
 
 
@@ -83,9 +86,11 @@ class Templates:
 
     def __call__(self, name: str) -> dict:
         if name not in self.made:
-            prompt = to_api(load(workflow_file(name)), self.object_info)
+            file = workflow_file(name)
+            document = load(file)
             if not self.options.models:
-                tiny.shrink(prompt)
+                small_set.chosen().apply(document, self.object_info, file.stem)
+            prompt = to_api(document, self.object_info)
             for kind in self.options.through:
                 clips.pass_through(prompt, kind, self.object_info)
             for setting in self.options.set:
@@ -112,58 +117,84 @@ def generate(server: Server, graph: dict, target: Path, note: dict) -> Path:
     return file
 
 
+def make(server: Server, rows: list[Row], options: argparse.Namespace) -> list[str]:
+    """Make the clips that are not there yet; what failed, and why. A clip that fails does not stop the others."""
+    folder = options.out / "clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    object_info = server.get("/object_info")
+    template = Templates(object_info, options)
+    jobs = []
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        for row in rows:  # every graph is made, and every finished clip checked, before the first is queued
+            made_with = template(workflow_of(row, options.workflow))
+            graph = clips.graph(made_with, row, seed, object_info, server.base / "input")
+            mark = clips.fingerprint(graph, model_folders(server.base, options.models))
+            if finished(folder, row, seed, mark) is None:
+                jobs.append((row, seed, graph, mark))
+    environment.say(f"{len(rows) * options.seeds} clips, {len(jobs)} to make")
+    failed = []
+    for n, (row, seed, graph, mark) in enumerate(jobs, 1):
+        note = {
+            "row": row.name, "seed": seed, "prompt": row.prompt, "fingerprint": mark,
+            "image": str(row.image) if row.image else None, "voices": [str(v) if v else None for v in row.voices],
+        }  # fmt: skip
+        try:
+            file = generate(server, graph, folder / f"{row.name}-{seed}", note)
+            print(f"{n}/{len(jobs)}  {file.name}", flush=True)
+        except ServerError as error:
+            failed.append(f"{row.name}, seed {seed}: {error}")
+            print(f"{n}/{len(jobs)}  failed: {failed[-1]}", file=sys.stderr, flush=True)
+    return failed
+
+
+def model_folders(base: Path, models: Path | None) -> list[Path]:
+    return [base / "models", *([models] if models else [])]
+
+
 def run(options: argparse.Namespace) -> int:
-    rows = read(options.prompts)
-    wanted = shard(rows, options.shard)
+    rows = shard(read(options.prompts), options.shard)
     env = environment.running()
     base = environment.base_folder(env, "evaluate", options.models)
     if not options.models:
-        tiny.make(env.host, base / "models")
+        small_set.chosen().make(env.host, base / "models")
     tiny.make_inputs(base / "input")
-    folder = options.out / "clips"
-    folder.mkdir(parents=True, exist_ok=True)
-    model_folders = [base / "models", *([options.models] if options.models else [])]
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
     environment.say("Starting ComfyUI …")
-    failed = []
+    runs = variants(options) if options.study else [options]
+    failed = {}
     with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
-        object_info = server.get("/object_info")
-        template = Templates(object_info, options)
-        jobs = []
-        for seed in seeds:
-            for row in wanted:  # every graph is made, and every finished clip checked, before the first is queued
-                graph = clips.graph(
-                    template(workflow_of(row, options.workflow)), row, seed, object_info, base / "input"
-                )
-                mark = clips.fingerprint(graph, model_folders)
-                jobs.append((row, seed, graph, mark, finished(folder, row, seed, mark)))
-        to_make = sum(file is None for *_, file in jobs)
-        environment.say(f"{len(jobs)} clips, {to_make} to make")
-        for n, (row, seed, graph, mark, file) in enumerate(jobs, 1):
-            if file is None:
-                note = {
-                    "row": row.name, "seed": seed, "prompt": row.prompt, "fingerprint": mark,
-                    "image": str(row.image) if row.image else None,
-                    "voices": [str(v) if v else None for v in row.voices],
-                }  # fmt: skip
-                try:
-                    file = generate(server, graph, folder / f"{row.name}-{seed}", note)
-                except ServerError as error:
-                    failed.append(f"{row.name}, seed {seed}: {error}")
-                    print(f"failed: {failed[-1]}", file=sys.stderr, flush=True)
-                    continue
-                print(f"{n}/{len(jobs)}  {file.name}", flush=True)
-    measure_all(folder, model_folders, options.again)
-    summary = report.write(options.out, failed)
-    print(f"{summary}\nThe clips play in {options.out / 'index.html'}")
-    return 1 if failed else 0
+        for one in runs:
+            failed[one.out] = make(server, rows, one)
+    for one in runs:
+        measure_all(one.out / "clips", model_folders(base, options.models), options.again)
+        table = report.write(one.out, failed[one.out])
+    if options.study:
+        table = study.table(options.out)
+        (options.out / "study.md").write_text(table, encoding="utf-8")
+    print(table)
+    print(f"The clips play in {', '.join(str(one.out / 'index.html') for one in runs)}")
+    return 1 if any(failed.values()) else 0
 
 
-def measure_all(folder: Path, model_folders: list[Path], again: bool) -> None:
+def variants(options: argparse.Namespace) -> list[argparse.Namespace]:
+    """The options of each part of a study, each with a folder of its own."""
+    return [
+        argparse.Namespace(
+            **vars(options)
+            | {
+                "out": options.out / v.name,
+                "set": [*options.set, *v.set],
+                "through": [*options.through, *v.through],
+            }
+        )
+        for v in study.variants()
+    ]
+
+
+def measure_all(folder: Path, models: list[Path], again: bool = False) -> None:
     """Measure every clip of a folder that was not measured by these meters yet."""
     import measure
 
-    encoder = measure.voice_encoder(model_folders)
+    encoder = measure.voice_encoder(models)
     for note in sorted(folder.glob("*.json")):
         known = json.loads(note.read_text(encoding="utf-8"))
         file = folder / known["file"]
@@ -185,6 +216,7 @@ def main() -> int:
     parser.add_argument("--through", action="append", default=[])
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--study", action="store_true")
     parser.add_argument("--compare", type=Path, nargs=2)
     options = parser.parse_args()
     try:

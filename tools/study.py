@@ -1,0 +1,66 @@
+"""What guidance, caching and the number of steps do: one prompt list under each setting, against the released settings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import report
+from intervals import difference
+
+ALIGN = (0, 1, 2, 3, 5)
+STEPS = (4, 10, 20, 30, 50)
+SHOWN = (
+    "sync_f1",
+    "sync_correlation",
+    "sync_lag_size",
+    "voice_own",
+    "voice_nearest",
+    "picture_flicker",
+    "seconds_taken",
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    title: str
+    set: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
+
+
+def variants() -> list[Variant]:
+    """The first is what the others are compared with: the workflow's own settings."""
+    out = [Variant("base", "as the workflow says")]
+    for scale in ALIGN:
+        settings = (f"NavaGuider.video_align={scale}", f"NavaGuider.audio_align={scale}")
+        out.append(Variant(f"align_{scale}", f"both alignment scales {scale}", settings))
+    out.append(Variant("no_timbre", "without timbre guidance", ("NavaGuider.audio_timbre=0",)))
+    out.append(Variant("easycache", "EasyCache, its defaults", (), ("EasyCache",)))
+    out += [Variant(f"steps_{n}", f"{n} steps", (f"NavaScheduler.steps={n}",)) for n in STEPS]
+    return out
+
+
+def table(folder: Path) -> str:
+    """Markdown: each variant's means with intervals, and ↑ or ↓ where it differs from the first (paired, p < 0.05)."""
+    known = {v: report.read(folder / v.name) for v in variants()}
+    base = next(iter(known.values()))
+    columns = [s for s in SHOWN if any(report.values(notes, s) for notes in known.values())]
+    lines = [
+        "Means over prompts with 95 % intervals (bootstrap over prompts). ↑ and ↓: higher or lower than the first row over the "
+        "same prompts and seeds, sign-flip test over prompts, p < 0.05, each score by itself.", "",
+        "| setting | " + " | ".join(report.SCORES[s][0] for s in columns) + " |", "|---" * (len(columns) + 1) + "|",
+    ]  # fmt: skip
+    for variant, notes in known.items():
+        scores = report.summary(notes)
+        cells = []
+        for name in columns:
+            if name not in scores:
+                cells.append("not measured")
+                continue
+            found = scores[name]
+            against = difference(report.values(base, name), report.values(notes, name))
+            sign = "" if against is None or against.p >= 0.05 else " ↑" if against.mean > 0 else " ↓"
+            cells.append(
+                f"{report.number(found.mean)} ({report.number(found.low)} … {report.number(found.high)}){sign}"
+            )
+        lines.append(f"| {variant.title} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
