@@ -3,6 +3,8 @@
 import argparse
 import json
 import math
+import subprocess
+import sys
 
 import clips
 import evaluate
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from intervals import difference, interval
 from prompt_sets import PromptSetError, Row, read, seconds_of
+from support import ROOT
 from workflow import WorkflowError
 
 
@@ -217,3 +220,14 @@ def test_study_sets_what_it_says_and_finds_what_differs(tmp_path):
     assert "0.340 (" in lines["both alignment scales 0"] and "↓" in lines["both alignment scales 0"]
     assert "0.640 (" in lines["as the workflow says"]
     assert not any("↓" in line or "↑" in line for name, line in lines.items() if name != "both alignment scales 0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "takes a prompt list, or --compare"), (["nowhere.jsonl"], "there is no such file or folder")],
+)
+def test_command_says_what_it_needs(arguments, message):
+    done = subprocess.run(
+        [sys.executable, "run.py", "evaluate", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and message in done.stderr

@@ -31,7 +31,7 @@ SCORES = {
     "picture_flicker": ("flicker", False),
     "picture_drift": ("drift from the first picture", None),
     "picture_jump": ("jump after the first picture", False),
-    "seconds_taken": ("seconds to make a clip", False),
+    "seconds_taken": ("seconds to make a clip (the first one loads the models)", None),
 }
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
