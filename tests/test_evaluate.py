@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 
+import av
 import clips
 import evaluate
 import numpy as np
@@ -231,3 +232,49 @@ def test_command_says_what_it_needs(arguments, message):
         [sys.executable, "run.py", "evaluate", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and message in done.stderr
+
+
+def write_clip(path, times, delay=0.0, fps=24, seconds=2.0, rate=48000):
+    """An mp4 of a lamp that lights at `times`, with a click at each of them, `delay` seconds late."""
+    count, samples = round(fps * seconds), round(rate * seconds)
+    sound = np.zeros((2, samples), dtype=np.float32)
+    burst = np.random.default_rng(0).normal(0, 0.2, 2400) * np.exp(-np.arange(2400) / 400)
+    for time in times:
+        at = round((time + delay) * rate)
+        sound[:, at : at + 2400] += burst[: samples - at].astype(np.float32)
+    with av.open(str(path), "w") as media:
+        video, audio = media.add_stream("libx264", rate=fps), media.add_stream("aac", rate=rate, layout="stereo")
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        for k in range(count):
+            frame = np.full((96, 128, 3), 40, dtype=np.uint8)
+            if any(0 <= k / fps - time < 0.2 for time in times):
+                frame[30:60, 40:80] = 230
+            media.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        media.mux(video.encode(None))
+        whole = av.AudioFrame.from_ndarray(sound, format="fltp", layout="stereo")
+        whole.sample_rate = rate
+        media.mux([*audio.encode(whole), *audio.encode(None)])
+
+
+def test_files_are_measured_and_compared(tmp_path):
+    """Clips in time against the same ones with sound 0.2 s late, through files, notes, report and comparison."""
+    for name, delay in (("late", 0.2), ("exact", 0.0)):
+        folder = tmp_path / name / "clips"
+        folder.mkdir(parents=True)
+        for i in range(6):
+            write_clip(folder / f"r{i}-1.mp4", [0.5, 1.0 + 0.05 * i, 1.6], delay)
+            note = {"row": f"r{i}", "seed": 1, "prompt": "a <lamp>", "fingerprint": "x", "image": None, "voices": [],
+                    "file": f"r{i}-1.mp4", "seconds_taken": 1.0}  # fmt: skip
+            (folder / f"r{i}-1.json").write_text(json.dumps(note))
+        evaluate.measure_all(folder, [])
+        report.write(tmp_path / name, [])
+    content = json.loads((tmp_path / "exact" / "evaluation.json").read_text())
+    assert content["scores"]["sync_f1"]["mean"] > 0.9 and abs(content["scores"]["sync_lag"]["mean"]) < 0.05
+    late = json.loads((tmp_path / "late" / "evaluation.json").read_text())["scores"]
+    assert late["sync_f1"]["mean"] < 0.4 and late["sync_lag"]["mean"] == pytest.approx(0.2, abs=0.05)
+    compared = report.compare(tmp_path / "late", tmp_path / "exact")
+    line = next(x for x in compared.splitlines() if "two-way F1" in x)
+    assert line.endswith("| better |") and "| 6 (6) |" in line
+    page = (tmp_path / "exact" / "index.html").read_text()
+    assert page.count("<video") == 6 and "a &lt;lamp&gt;" in page
+    assert "6 clips of 6 prompts" in (tmp_path / "exact" / "evaluation.md").read_text()
