@@ -65,6 +65,23 @@ def train(options: argparse.Namespace, _: list[str]) -> int:
     return in_environment(env, *launch, "-m", "training.make", str(options.config), *out)
 
 
+def evaluate(options: argparse.Namespace, _: list[str]) -> int:
+    if options.compare:
+        folders = [str(folder.resolve()) for folder in options.compare]
+        return in_environment(environment.prepare(), "tools/evaluate.py", "--compare", *folders)
+    arguments = [str(options.prompts.resolve()), "--out", str(options.out.resolve())]
+    arguments += ["--seeds", str(options.seeds), "--first-seed", str(options.first_seed), "--shard", options.shard]
+    if options.workflow:
+        file = Path(options.workflow)
+        arguments += ["--workflow", str(file.resolve()) if file.is_file() else options.workflow]
+    if options.models:
+        arguments += ["--models", str(options.models.resolve())]
+    for name in ("set", "through"):
+        arguments += [f"--{name}={value}" for value in getattr(options, name)]
+    arguments += [f"--{name}" for name in ("again", "study") if getattr(options, name)]
+    return in_environment(environment.prepare(), "tools/evaluate.py", *arguments)
+
+
 def test(_: argparse.Namespace, rest: list[str]) -> int:
     env = environment.prepare()
     for check in (["check"], ["format", "--check"]):
@@ -104,13 +121,50 @@ def main() -> int:
     five.add_argument("config", type=Path, help="a file of training/configs, or one like them")
     five.add_argument("--out", type=Path, help="folder for checkpoints, log and result; default runs/NAME")
     five.add_argument("--processes", type=int, default=1, help="processes that share each step (accelerate)")
+    six = commands.add_parser(
+        "evaluate", parents=[with_models], help="make, measure and compare the clips of a prompt list"
+    )
+    six.add_argument(
+        "prompts",
+        type=Path,
+        nargs="?",
+        help="JSONL as released, a Seed-TTS list, or a Verse-Bench style folder or list",
+    )
+    six.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for clips, scores and report")
+    six.add_argument("--seeds", type=int, default=4, help="clips of each prompt")
+    six.add_argument("--first-seed", type=int, default=1)
+    six.add_argument("--workflow", help="a workflow by name or by path; by default as the row needs")
+    six.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="may be repeated")
+    six.add_argument(
+        "--through", action="append", default=[], metavar="NODE", help="a MODEL node behind the loader, as EasyCache"
+    )
+    six.add_argument("--shard", default="1/1", help="2/4: the second quarter of the prompts, for one of four machines")
+    six.add_argument("--again", action="store_true", help="measure finished clips again")
+    six.add_argument(
+        "--study",
+        action="store_true",
+        help="alignment scales, timbre, EasyCache, steps, each against the workflow's own",
+    )
+    six.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two such folders, B minus A")
     options, rest = parser.parse_known_args()
+    if options.command == "evaluate" and (options.prompts is None) == (options.compare is None):
+        parser.error("evaluate takes a prompt list, or --compare A B")
+    if getattr(options, "prompts", None) and not options.prompts.exists():
+        parser.error(f"{options.prompts}: there is no such file or folder")
     if rest and options.command != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if getattr(options, "models", None) and not options.models.is_dir():
         parser.error(f"--models {options.models}: there is no such folder")
     try:
-        actions = {"demo": demo, "serve": serve, "test": test, "convert": convert, "bench": bench, "train": train}
+        actions = {
+            "demo": demo,
+            "serve": serve,
+            "test": test,
+            "convert": convert,
+            "bench": bench,
+            "evaluate": evaluate,
+            "train": train,
+        }
         return actions[options.command](options, rest)
     except environment.SetupError as error:
         print(f"Setting up failed: {error}", file=sys.stderr)
