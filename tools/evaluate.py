@@ -89,7 +89,7 @@ class Templates:
             file = workflow_file(name)
             document = load(file)
             if not self.options.models:
-                small_set.chosen().apply(document, self.object_info, file.stem)
+                small_set.chosen().apply(document, self.object_info)
             prompt = to_api(document, self.object_info)
             for kind in self.options.through:
                 clips.pass_through(prompt, kind, self.object_info)
