@@ -126,10 +126,19 @@ def test_difference_is_paired():
     assert difference(base, base).p == 1.0 and difference(base, {("other", 1): 0.0}) is None
 
 
+# half a second of a very small picture
+SHORT = [
+    "NavaScheduler.steps=1",
+    "NavaEmptyLatent.seconds=0.5",
+    "NavaEmptyLatent.width=64",
+    "NavaEmptyLatent.height=64",
+]
+
+
 def options(out, **given):
     return argparse.Namespace(
         **{"out": out, "seeds": 1, "first_seed": 1, "workflow": None, "models": None, "through": [],
-           "set": ["NavaScheduler.steps=1"]} | given
+           "set": SHORT} | given
     )  # fmt: skip
 
 
@@ -145,7 +154,7 @@ def test_evaluation_resumes_and_compares(server, media, monkeypatch, capsys):
     files = sorted((media / "a" / "clips").glob("*.mp4"))
     assert [f.name for f in files] == ["plain-1.mp4", "spoken-1.mp4"]
     frames, fps, waveform, rate = clips.opened(files[0])
-    assert frames.shape == (25, 192, 320, 3) and fps == 24 and waveform.shape[0] == 2 and rate == 48000
+    assert frames.shape == (13, 64, 64, 3) and fps == 24 and waveform.shape[0] == 2 and rate == 48000
     times = [f.stat().st_mtime_ns for f in files]
     capsys.readouterr()
     assert evaluate.make(server, rows, first) == []
@@ -153,9 +162,9 @@ def test_evaluation_resumes_and_compares(server, media, monkeypatch, capsys):
     files[0].unlink()  # lost: made again, the other one not
     assert evaluate.make(server, rows, first) == [] and files[0].exists() and files[1].stat().st_mtime_ns == times[1]
     with pytest.raises(evaluate.EvaluationError, match="made with other settings"):
-        evaluate.make(server, rows, options(media / "a", set=["NavaScheduler.steps=2"]))
+        evaluate.make(server, rows, options(media / "a", set=[*SHORT, "NavaScheduler.steps=2"]))
 
-    second = options(media / "b", through=["EasyCache"], set=["NavaScheduler.steps=1", "NavaGuider.video_align=0"])
+    second = options(media / "b", through=["EasyCache"], set=[*SHORT, "NavaGuider.video_align=0"])
     assert evaluate.make(server, rows, second) == []
     models = evaluate.model_folders(server.base, None)
     for out in (first.out, second.out):
