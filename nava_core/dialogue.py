@@ -24,6 +24,11 @@ def split_row(row: str) -> tuple[str, str, str] | None:
     return (who, how, words) if rest[:1] in (":", "：") and words else None
 
 
+def ended(words: str) -> bool:
+    """Whether a spoken line ends its sentence itself."""
+    return words.endswith(tuple(".!?…。！？"))
+
+
 def compose(scene: str, script: str, sounds: str = "", by_name: bool = True) -> str:
     """One prompt paragraph.
 
@@ -44,12 +49,12 @@ def compose(scene: str, script: str, sounds: str = "", by_name: bool = True) -> 
             faults.append(f"row {number}, “{short(row.strip())}”: the words may not contain < or >")
             continue
         tag = f"<S:{who}>" if by_name and who else "<S>"
-        ended = words[-1] in ".!?…。！？"
+        stop = "" if ended(words) else "。" if CHINESE.search(row) else "."
         if CHINESE.search(row):
-            parts.append(f"{who}{how}说：{tag}{words}{CLOSE}{'' if ended else '。'}")
+            parts.append(f"{who}{how}说：{tag}{words}{CLOSE}{stop}")
         else:
             says = ", ".join(filter(None, [who or "A voice", how])) + (", says: " if how else " says: ")
-            parts.append(f"{says}{tag}{words}{CLOSE}{'' if ended else '.'}")
+            parts.append(f"{says}{tag}{words}{CLOSE}{stop}")
     if faults:
         raise PromptError("; ".join(few(faults)))
     parts.append(sounds.strip())

@@ -103,7 +103,10 @@ def unmarked_speech(prompt: Prompt) -> list[str]:
 
 def parse(text: str) -> Prompt:
     """Clean a prompt and find its spoken spans. Never fails: what is wrong with it is listed in `problems`."""
-    text = clean(text)
+    return parse_cleaned(clean(text))
+
+
+def parse_cleaned(text: str) -> Prompt:
     pieces, names, problems = [], [], []
     current, open_at = "", None
     end = 0

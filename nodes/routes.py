@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,18 +10,13 @@ from aiohttp import web
 from ..nava_core import prompt as prompts
 from ..nava_core.config import NavaConfig
 from ..nava_core.dialogue import compose
+from ..nava_core.estimate import estimated_tokens
 from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLength, check_side, far_from_trained
 
 MAX_BODY = 64 * 1024
 MAX_NAMES = 100
 MOST_WAITING = 8  # questions about prompts at a time; more are refused
 PATIENCE = 2.0  # seconds that an answer may take
-# Before a text encoder was loaded its pieces are unknown: characters a token, by script. umT5's pieces hold short English
-# words whole, with the space before them, and about three Chinese characters in two tokens.
-PIECE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]+|[^\W\d_\u2e80-\u9fff\uf900-\ufaff]+|\d|[^\w\s]|_")
-LETTERS_PER_TOKEN = 5
-HAN_PER_TOKEN = 1.5
-
 # One thread: the event loop goes on serving, and a flood of questions can't take every core.
 _aside = ThreadPoolExecutor(1, thread_name_prefix="nava-prompt")
 _waiting = 0
@@ -35,17 +29,6 @@ def remember_tokenizer(tokenizer) -> None:
     """Let the editor count with this tokenizer (the host's SPieceTokenizer)."""
     global _tokenizer
     _tokenizer = weakref.ref(tokenizer)
-
-
-def estimated_tokens(text: str) -> int:
-    """About how many tokens a text has, without the encoder's own pieces."""
-    count = 0.0
-    for piece in PIECE.findall(text):
-        if "\u2e80" <= piece[0] <= "\u9fff" or "\uf900" <= piece[0] <= "\ufaff":
-            count += max(1, len(piece) / HAN_PER_TOKEN)
-        else:
-            count += max(1, len(piece) / LETTERS_PER_TOKEN)
-    return round(count)
 
 
 def describe_prompt(text: str, voices: list[str]) -> dict:
