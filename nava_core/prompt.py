@@ -171,20 +171,21 @@ class Binding:
     warnings: tuple[str, ...]
 
 
-def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str]) -> Binding:
+def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str], cast: Sequence[str] = ()) -> Binding:
     """Give each spoken span its voice. voices: the names of the connected voices, in order ("" for unnamed).
 
     Named spans take the voice of that name, whatever its case; the others take, in order, the voices that no span
-    names. Spans left without a voice keep their text. Raises PromptError when a span names a voice that is not connected.
+    names. cast: names that may be called besides, and are never taken in order; their indices follow the voices'. Spans left without a voice keep their text. Raises PromptError when a span names a voice that is not connected.
     """
-    keys = [clean(name).casefold() for name in voices]
+    callable_names = [*voices, *cast]
+    keys = [clean(name).casefold() for name in callable_names]
     counts = Counter(filter(None, keys))
-    twice = next((name for name, key in zip(voices, keys, strict=True) if counts[key] > 1), None)
+    twice = next((name for name, key in zip(callable_names, keys, strict=True) if counts[key] > 1), None)
     if twice is not None:
         raise PromptError(f"two connected voices are named {short(twice)}: give each a name of its own")
     key_index = {key: i for i, key in enumerate(keys) if key}
     index_of = {name: key_index.get(name.casefold()) for name in prompt.names if name not in (None, NO_VOICE)}
-    known = [short(name) for name in voices if name] or ["none connected"]
+    known = [short(name) for name in callable_names if name] or ["none connected"]
     strangers = [
         f"<S:{short(name)}> names a voice that is not connected" for name, index in index_of.items() if index is None
     ]

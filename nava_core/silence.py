@@ -20,6 +20,15 @@ MUSIC = re.compile(
     r"|\b(?:music|song|sing|melod|tune|band|orchestra|piano|guitar|drum|violin|jazz|score|soundtrack|danc|concert)",
     re.IGNORECASE,
 )
+SOUND_WORDS = (
+    "声音",
+    "音效",
+    "环境音",
+    "音频",
+    "Sound",
+    "Audio",
+    "Ambien",
+)  # that a sentence of the sounds begins with
 NOBODY = {True: "画面中没有人物对白，也没有旁白。", False: "Nobody speaks and there is no narration."}
 NO_MUSIC = {True: "没有背景音乐。", False: "No background music."}
 

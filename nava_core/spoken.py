@@ -13,13 +13,12 @@ from functools import lru_cache
 from . import prompt as prompts
 from .dialogue import ended
 from .prompt import CLOSE, OPEN, clean, parse_cleaned
-from .silence import NOBODY, chinese, says_nobody_speaks, speaks
+from .silence import NOBODY, SOUND_WORDS, chinese, says_nobody_speaks, speaks
 from .tidy import FIRST_PRIVATE, SENTENCE_END, TAG, has_line, is_private, private, sentences, unrepeat, whole
 
 MOST_LINES = 100  # of a prompt that is rewritten
 MOST_FOUND = 300  # of an answer that are looked at
 MOST_LEAD = 160  # characters that lead to a line
-SOUND_WORDS = ("声音", "音效", "环境音", "音频", "Sound", "Audio", "Ambien")
 
 parse = lru_cache(8)(prompts.parse)  # the same few texts are asked about from all sides
 

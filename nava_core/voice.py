@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .files import CheckpointError, refuse_foreign_content, unreadable
 from .redimnet import SAMPLE_RATE, ReDimNet, ReDimNetConfig, UnsupportedConfig
 
+EMBEDDING = 192  # numbers of a voice
 MAX_SECONDS = 30.0
 SHORT_SECONDS = 3.0
 MIN_SAMPLES = 800  # 50 ms at 16 kHz: less than a few frames says nothing, and cannot be padded by reflection
@@ -27,10 +28,14 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class Voice:
-    """A speaker: `embedding [192]` float32 on the CPU, and the name that prompts may use (may be empty)."""
+    """A speaker: `embedding [192]` float32 on the CPU, and the name that prompts may use (may be empty).
+
+    recording `[N]`: what was heard, mono 16 kHz, where it is still known.
+    """
 
     name: str
     embedding: Tensor
+    recording: Tensor | None = None
 
 
 def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
