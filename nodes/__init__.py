@@ -13,6 +13,7 @@ from .join import NavaJoin
 from .latent import NavaEmptyLatent
 from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
 from .lora_streams import NavaLoraLoader
+from .meters import NavaFixLag, NavaSyncMeter
 from .sample import NavaSamplerSelect, NavaScheduler
 from .text import NavaTextEncode
 from .training import NavaTrainingClip
@@ -42,4 +43,6 @@ class NavaExtension(ComfyExtension):
             NavaDecode,
             NavaJoin,
             NavaTrainingClip,
+            NavaSyncMeter,
+            NavaFixLag,
         ]

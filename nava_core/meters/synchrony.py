@@ -129,3 +129,11 @@ def synchrony(frames: Tensor, fps: float, waveform: Tensor, sample_rate: int, wi
         event_curve=event_curve,
         notes=notes,
     )
+
+
+def shift(waveform: Tensor, seconds: float, sample_rate: int) -> Tensor:
+    """`waveform [..., N]` later by `seconds` (negative: earlier), its length kept, filled up with silence."""
+    samples, length = round(seconds * sample_rate), waveform.shape[-1]
+    if samples >= 0:
+        return F.pad(waveform, (samples, 0))[..., :length]
+    return F.pad(waveform[..., -samples:], (0, min(length, -samples)))
