@@ -1,4 +1,6 @@
-"""What a queued prompt connects: who takes an output, and where an input comes from."""
+"""What a queued prompt connects, and what a node says on itself."""
+
+from server import PromptServer
 
 import nodes
 
@@ -30,3 +32,11 @@ def source(prompt: dict, node_id: str, input_name: str, class_type: str) -> dict
             return node
         waiting.extend(node.get("inputs", {}).values())
     return None
+
+
+def tell(hidden, text: str) -> dict[str, list[str]]:
+    """Show a text on the node that runs now, as the host's GetImageSize does; returns it for the history."""
+    server = getattr(PromptServer, "instance", None)  # there is none when the nodes are used as a library
+    if server is not None and hidden is not None and hidden.unique_id is not None:
+        server.send_progress_text(text, hidden.unique_id)
+    return {"report": [text]}

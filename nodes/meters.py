@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..nava_core.meters import Synchrony, synchrony
 from ..nava_core.meters.plot import plot
 from ..nava_core.meters.synchrony import FRAME, shift
+from .graph import tell
 
 
 def measure(node: str, images, audio, fps: float) -> Synchrony:
@@ -56,6 +57,7 @@ class NavaSyncMeter(io.ComfyNode):
                 io.Image.Output("plot", display_name="plot", tooltip="Events seen (above) and sounds heard (below), matches in green."),
                 io.String.Output("report", display_name="report", tooltip="All figures in words."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -63,7 +65,7 @@ class NavaSyncMeter(io.ComfyNode):
         measured = measure("NavaSyncMeter", images, audio, fps)
         text = report(measured)
         figures = (measured.f1 or 0.0, measured.lag or 0.0, measured.sharpness or 0.0)
-        return io.NodeOutput(*figures, plot(measured)[None], text, ui={"text": [text]})
+        return io.NodeOutput(*figures, plot(measured)[None], text, ui=tell(cls.hidden, text))
 
 
 class NavaFixLag(io.ComfyNode):
@@ -87,6 +89,7 @@ class NavaFixLag(io.ComfyNode):
                 io.Float.Output("moved", display_name="moved", tooltip="Seconds by which the sound was moved earlier; negative: later; 0: it was left alone."),
                 io.String.Output("report", display_name="report", tooltip="What was measured and done."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -109,6 +112,6 @@ class NavaFixLag(io.ComfyNode):
                 reason = f"moving it by {before.lag:.3f} s would not make more sounds match"
         if reason:
             text = f"Left as it is: {reason}."
-            return io.NodeOutput(audio, 0.0, text, ui={"text": [text]})
+            return io.NodeOutput(audio, 0.0, text, ui=tell(cls.hidden, text))
         text = f"Moved by {before.lag:.3f} s: F1 {before.f1:.2f} → {after.f1:.2f}."
-        return io.NodeOutput(moved, before.lag, text, ui={"text": [text]})
+        return io.NodeOutput(moved, before.lag, text, ui=tell(cls.hidden, text))

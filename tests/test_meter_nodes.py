@@ -47,7 +47,7 @@ def test_on_the_server(server, base, clip):
         "7": {"class_type": "PreviewImage", "inputs": {"images": ["5", 3]}},
     }  # fmt: skip
     history = server.queue(prompt)
-    text = {node: history["outputs"][node]["text"][0] for node in ("3", "4", "5")}
+    text = {node: history["outputs"][node]["report"][0] for node in ("3", "4", "5")}
     assert "(sound late)" in text["3"], text
     assert text["4"].startswith("Moved by 0.3") and text["4"].endswith(" → 1.00."), text
     assert text["5"].startswith("F1 1.00"), text
