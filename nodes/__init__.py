@@ -18,6 +18,7 @@ from .sample import NavaSamplerSelect, NavaScheduler
 from .text import NavaTextEncode
 from .training import NavaTrainingClip
 from .voice import NavaVoice, NavaVoiceEncoderLoader
+from .voice_meter import NavaVoiceMeter
 
 
 class NavaExtension(ComfyExtension):
@@ -45,4 +46,5 @@ class NavaExtension(ComfyExtension):
             NavaTrainingClip,
             NavaSyncMeter,
             NavaFixLag,
+            NavaVoiceMeter,
         ]

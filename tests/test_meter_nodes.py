@@ -3,8 +3,12 @@
 import av
 import pytest
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy_server import ServerError
-from scenes import clicks, dot, shifted
+from scenes import clicks, dot, shifted, voice
+from support import ROOT
+
+from nava_core.voice import Voice, load_voice_encoder
 
 EVENTS = [0.42, 0.81, 1.30, 1.72, 2.25, 2.61]
 SECONDS = 3.0
@@ -97,3 +101,59 @@ def test_sound_is_left_alone(nava, clip):
         given = audio(heard)
         result, moved, report = fix(picture, given, 24.0, 0.3).args
         assert result is given and moved == 0 and why in report, report
+
+
+ADA, BEN = (210, (700, 1900)), (105, (420, 1100))
+PROMPT = "Two faces. Ada says <S:Ada>yes<E> and Ben says <S>no<E>"
+
+
+@pytest.fixture(scope="module")
+def voices(nava):
+    """(encoder, NAVA_VOICE of Ada and Ben, a dialogue Ada, Ben): NAVA-mini's own encoder, on synthetic voices."""
+    with torch.inference_mode():
+        network = load_voice_encoder(ROOT / "assets" / "mini" / "nava_mini_redimnet.pt")
+        encoder = ModelPatcher(network, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
+        known = [Voice(name, network(voice(*who, 2.0, seed=3), 16000)[0]) for name, who in (("Ada", ADA), ("", BEN))]
+    pause = torch.zeros(1, 8000)
+    said = torch.cat([pause, voice(*ADA, 0.8, seed=1), pause, voice(*BEN, 0.8, seed=2), pause], -1)
+    return encoder, known, said
+
+
+def test_voice_meter(nava, voices):
+    encoder, (ada, ben), said = voices
+    meter = nava("voice_meter").NavaVoiceMeter.execute
+    given = {"voice_0": ada, "voice_1": ben}
+    score, right, report = meter(audio(said, 16000), encoder, given, PROMPT).args
+    assert score > 0.8 and right == 1 and report.count("and is nearest to it") == 2, report
+    assert "1. 0.49 to 1.31 s: Ada 0." in report and "should be Ada" in report and "should be voice 2" in report
+    timed = meter(audio(said, 16000), encoder, given, PROMPT, "0.5-1.3, 1.8-2.6").args
+    assert timed[:2] == pytest.approx((score, 1), abs=0.05)
+
+    turned = torch.cat([said[:, 20800:], said[:, :20800]], -1)  # Ben speaks first
+    swapped = meter(audio(turned, 16000), encoder, given, PROMPT).args
+    assert swapped[0] < score - 0.1 and swapped[1] == 0 and "but Ada is nearer" in swapped[2], swapped
+    unknown = meter(audio(turned, 16000), encoder, given).args
+    assert unknown[0] > 0.8 and unknown[1] == 1 and "should be" not in unknown[2]
+    for heard in (said * 0, said[:, :20800]):
+        nothing = meter(audio(heard, 16000), encoder, given, PROMPT).args
+        assert nothing[:2] == (0, 0) and "fewer lines are heard" in nothing[2]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"prompt": "Rain."}, "prompt: nobody speaks in it"),
+        ({"prompt": "<S:Cleo>yes<E>"}, "<S:Cleo> names a voice that is not connected"),
+        ({"prompt": "<S>yes"}, "prompt: a spoken line is never closed"),
+        ({"spans": "1-0.5"}, "spans: '1-0.5' is no span"),
+        ({"spans": "soon"}, "spans: 'soon' is no span"),
+        ({"spans": "9-10"}, "the span 9 to 10 s is not within the sound"),
+        ({"prompt": PROMPT, "spans": "0-1"}, "1 spans and 2 spoken lines"),
+        ({"voices": {"voice_0": None}}, "voices: none is connected"),
+    ],
+)
+def test_voice_meter_says_what_is_wrong(nava, voices, given, message):
+    encoder, (ada, ben), said = voices
+    given = {"voices": {"voice_0": ada, "voice_1": ben}} | given
+    with pytest.raises(ValueError, match=message):
+        nava("voice_meter").NavaVoiceMeter.execute(audio(said, 16000), encoder, **given)

@@ -269,6 +269,12 @@ def test_spans_are_found_and_swapped_voices_show():
     assert all(-1.001 <= c <= 1.001 for s in right for c in s.cosines)
     alone = meters.voice_match(sound, 16000, by_spectrum, references[:1])
     assert [(s.own, s.right) for s in alone] == [(0, None), (0, None)]
+    assert meters.line_voices(sound, 16000, by_spectrum, references, [0, 1]) == right
+    assert meters.line_voices(sound, 16000, by_spectrum, references, [0, 1, 0]) is None
+    score = meters.voice_score(right)
+    assert (score.nearest, meters.voice_score(swapped).nearest) == (1, 0) and score.own > score.other
+    second = meters.voice_score(meters.line_voices(sound, 16000, by_spectrum, references, [None, 1]))
+    assert second.own == right[1].cosines[1]
     unknown = meters.voice_match(sound, 16000, by_spectrum, references)
     assert [(s.own, s.right) for s in unknown] == [(None, None), (None, None)]
 
@@ -338,3 +344,34 @@ def test_picture_quality_moves():
     jumped[0] = 1 - jumped[0]
     assert meters.picture_quality(jumped).jump > 0.1 > 10 * abs(plain.jump)
     assert meters.picture_quality(frames[:1]) == meters.PictureQuality(None, None, None, None)
+
+
+def test_marks_fall_with_every_fault():
+    """Of one clip in time: late sound, clipped sound, silence, a frozen, flickering or jumping picture, swapped voices."""
+    times = [0.42, 0.81, 1.30, 1.72, 2.25, 2.61]
+    frames, sound = dot(times, 3.0, width=64, height=48), clicks(times, 3.0)
+    good = meters.VoiceScore(0.8, 0.1, 1.0)
+
+    def marks(picture=frames, heard=sound, voices=good):
+        return meters.judge(picture, 24.0, heard, 48000, voices)
+
+    best = marks()
+    print(best)
+    assert best.sync == 1 and best.picture > 0.9 and best.sound > 0.5 and best.voice == 0.8
+    assert marks(heard=shifted(sound, 0.2)).sync < 0.3
+    assert marks(heard=(sound * 50).clamp(-1, 1)).sound < best.sound - 0.3
+    assert marks(heard=sound * 0).sound == 0 == marks(heard=sound * 0).sync
+    frozen = frames[:1].expand_as(frames)
+    assert marks(picture=frozen).picture == 0 == marks(picture=frozen).sync
+    flicker = (frames + 0.1 * (torch.arange(72) % 2)[:, None, None, None]).clamp(0, 1)
+    assert marks(picture=flicker).picture < 0.1
+    jump = torch.cat([1 - frames[:1], frames[1:]])
+    assert marks(picture=jump).picture < 0.1
+    assert marks(voices=meters.VoiceScore(0.4, 0.5, 0.5)).voice == pytest.approx(0.2)
+    assert marks(voices=meters.VoiceScore(None, None, None)).voice == 0
+    assert meters.judge(None, 24.0, sound, 48000) == meters.Marks(sound=best.sound)
+
+    weights = meters.Marks(sync=1, sound=0.5, picture=0, voice=None)
+    assert meters.weighted(meters.Marks(0.2, 0.8, 0.1, 0.9), weights) == pytest.approx(0.4)
+    assert meters.weighted(meters.Marks(None, 0.8), weights) == pytest.approx(0.8)
+    assert meters.weighted(meters.Marks(picture=1.0), weights) is None

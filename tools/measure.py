@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import clips
@@ -11,10 +11,11 @@ from environment import ROOT
 
 sys.path.insert(0, str(ROOT))
 from nava_core.checkpoint import CheckpointError
-from nava_core.meters.picture import picture_quality
-from nava_core.meters.sound import sound_quality
+from nava_core.meters.picture import PictureQuality, picture_quality
+from nava_core.meters.score import Marks, picture_mark, sound_mark, voice_mark, weighted
+from nava_core.meters.sound import SoundQuality, sound_quality
 from nava_core.meters.synchrony import synchrony
-from nava_core.meters.voices import voice_match, voiced_spans
+from nava_core.meters.voices import VoiceScore, line_voices, voice_score
 from nava_core.voice import AudioError, load_voice_encoder
 
 sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
@@ -77,29 +78,31 @@ def voice_scores(waveform, rate, spoken, voices, encoder) -> tuple[dict[str, flo
             references.append(encoder(sound, sound_rate)[0])
     except (AudioError, OSError) as error:
         return nothing, f"voices: not measured, {error}"
-    spans = as_lines(voiced_spans(waveform, rate), len(spoken))
-    if spans is None:
+    owners = [recordings.index(v) if v else None for v in voices]
+    owners += [None] * (len(spoken) - len(owners))
+    found = line_voices(waveform, rate, encoder, references, owners)
+    if found is None:
         return nothing, "voices: not measured, fewer spoken lines are heard than written"
-    owned = [(span, recordings.index(v)) for span, v in zip(spans, voices, strict=False) if v]
-    found = voice_match(waveform, rate, encoder, references, [s for s, _ in owned], [o for _, o in owned])
-    found = [s for s in found if s.cosines is not None]
-    return {
-        "voice_own": mean([s.cosines[s.own] for s in found]),
-        "voice_other": mean([c for s in found for i, c in enumerate(s.cosines) if i != s.own]),
-        "voice_nearest": mean([float(s.right) for s in found if s.right is not None]),
-    }, None
+    return {f"voice_{name}": value for name, value in asdict(voice_score(found)).items()}, None
 
 
-def as_lines(spans: list[tuple[float, float]], count: int) -> list[tuple[float, float]] | None:
-    """Voiced spans joined over their shortest pauses until there are `count`; None when there are fewer."""
-    if count < 1 or len(spans) < count:
-        return None
-    joined = list(spans)
-    while len(joined) > count:
-        i = min(range(len(joined) - 1), key=lambda i: joined[i + 1][0] - joined[i][1])
-        joined[i : i + 2] = [(joined[i][0], joined[i + 1][1])]
-    return joined
+def node_score(scores: dict[str, float | None]) -> float | None:
+    """What NavaBestOf, at its default weights, says of a clip with these scores of `clip`."""
+    return weighted(marks(scores), Marks(sync=1.0, sound=0.5, picture=0.5, voice=1.0))
 
 
-def mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def marks(scores: dict[str, float | None]) -> Marks:
+
+    def part(kind, prefix: str):
+        names = [f.name for f in fields(kind)]
+        if not any(f"{prefix}_{n}" in scores for n in names):
+            return None
+        return kind(**{n: scores.get(f"{prefix}_{n}") for n in names})
+
+    sound, picture, voice = part(SoundQuality, "sound"), part(PictureQuality, "picture"), part(VoiceScore, "voice")
+    return Marks(
+        sync=(scores["sync_f1"] or 0.0) if "sync_f1" in scores else None,
+        sound=sound and sound_mark(sound),
+        picture=picture and picture_mark(picture),
+        voice=voice and voice_mark(voice),
+    )
