@@ -5,6 +5,7 @@ from server import PromptServer
 
 from . import routes
 from .attention import NavaAttention
+from .best_of import NavaBestOf
 from .decode import NavaDecode
 from .dialogue import NavaDialogue
 from .first_frame import NavaFirstFrame
@@ -47,4 +48,5 @@ class NavaExtension(ComfyExtension):
             NavaSyncMeter,
             NavaFixLag,
             NavaVoiceMeter,
+            NavaBestOf,
         ]

@@ -52,29 +52,40 @@ class NavaDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, tiling, video_vae=None, audio_vae=None) -> io.NodeOutput:
-        samples = latent["samples"]
-        parts = samples.unbind() if samples.is_nested else [samples]
-        sound = next((p for p in parts if p.shape[1] == AUDIO_CHANNELS), None)
-        picture = next((p for p in parts if p.shape[1] != AUDIO_CHANNELS), None)
-        images, audio = cls.absent(0), cls.absent(1)
-        if picture is not None and video_vae is not None:
-            images = decode_picture(picture, video_vae, tiling)
-        if sound is not None and audio_vae is not None:
-            waveform, rate = decode_sound(sound, audio_vae)
-            if picture is not None:
-                frames = ClipLength(picture.shape[2]).frames
-                waveform = fit_length(waveform, round(frames * rate / FPS))
-                # the clips of a batch follow each other as frames, so they do as sound
-                waveform = waveform.movedim(0, 1).flatten(1)[None]
-            audio = {"waveform": waveform, "sample_rate": rate}
+        images, audio = decode(latent["samples"], video_vae, audio_vae, tiling)
+        images = absent(cls.hidden, 0) if images is None else images
+        audio = absent(cls.hidden, 1) if audio is None else audio
         return io.NodeOutput(images, audio, float(FPS))
 
-    @classmethod
-    def absent(cls, output: int):
-        """What stands for a stream that is not there: nothing, or, where a node needs one, a block that skips that node."""
-        hidden = cls.hidden
-        takers = consumers(hidden.prompt, hidden.unique_id, output) if hidden is not None and hidden.prompt else []
-        return ExecutionBlocker(None) if any(needed for _, _, needed in takers) else None
+
+def streams(samples) -> tuple:
+    """(picture, sound) of a latent, None for what it has not."""
+    parts = samples.unbind() if samples.is_nested else [samples]
+    sound = next((p for p in parts if p.shape[1] == AUDIO_CHANNELS), None)
+    return next((p for p in parts if p.shape[1] != AUDIO_CHANNELS), None), sound
+
+
+def decode(samples, video_vae, audio_vae, tiling: str) -> tuple:
+    """(IMAGE, AUDIO) of a latent, of one length; None for a stream that is not there or has no VAE."""
+    picture, sound = streams(samples)
+    images = audio = None
+    if picture is not None and video_vae is not None:
+        images = decode_picture(picture, video_vae, tiling)
+    if sound is not None and audio_vae is not None:
+        waveform, rate = decode_sound(sound, audio_vae)
+        if picture is not None:
+            frames = ClipLength(picture.shape[2]).frames
+            waveform = fit_length(waveform, round(frames * rate / FPS))
+            # the clips of a batch follow each other as frames, so they do as sound
+            waveform = waveform.movedim(0, 1).flatten(1)[None]
+        audio = {"waveform": waveform, "sample_rate": rate}
+    return images, audio
+
+
+def absent(hidden, output: int):
+    """What stands for a stream that is not there: nothing, or, where a node needs one, a block that skips that node."""
+    takers = consumers(hidden.prompt, hidden.unique_id, output) if hidden is not None and hidden.prompt else []
+    return ExecutionBlocker(None) if any(needed for _, _, needed in takers) else None
 
 
 def check_streams(prompt: dict, node_id: str, has_video_vae: bool, has_audio_vae: bool) -> None:

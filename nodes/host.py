@@ -38,6 +38,7 @@ OUTSIDE_COPIES = 12
 
 # Keys that NavaTextEncode and NavaGuider put into CONDITIONING.
 VOICES, VOICE_POSITIONS, JOINT = "nava_voices", "nava_voice_positions", "nava_joint"
+SPOKEN_LINES = "nava_spoken_lines"  # for each line its row of VOICES, or None: for meters, the model does not read it
 LATENT_SHAPES = "nava_latent_shapes"  # of a packed latent, for trainers that hand over nothing else
 TEXT_MEMORIES = "nava_text_memories"  # in transformer_options, for the length of one sampling run
 

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..nava_core import prompt as prompts
-from .host import VOICE_POSITIONS, VOICES
+from .host import SPOKEN_LINES, VOICE_POSITIONS, VOICES
 from .routes import remember_tokenizer
 from .voice import NavaVoiceType
 
@@ -99,7 +99,12 @@ class NavaTextEncode(io.ComfyNode):
         if binding.rows and voices:
             silence = torch.zeros_like(voices[0].embedding)
             rows = [silence if i is None else voices[i].embedding for i in binding.indices]
-            extra = {VOICES: torch.stack(rows), VOICE_POSITIONS: list(binding.rows)}
+            row_of = {position: row for row, position in enumerate(binding.rows)}
+            extra = {
+                VOICES: torch.stack(rows),
+                VOICE_POSITIONS: list(binding.rows),
+                SPOKEN_LINES: [row_of.get(position) for position in tokens.positions],
+            }
         unwanted = tokenize(clip, prompts.parse(negative), "NavaTextEncode, clip")
         return io.NodeOutput(
             encode(clip, tokens, extra),

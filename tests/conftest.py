@@ -83,6 +83,25 @@ def base(tmp_path_factory):
     environment.clear(folder)
 
 
+@pytest.fixture(scope="module")
+def files(nava, base):
+    """The tiny set, loaded with the pack's own loaders."""
+    import folder_paths
+    from comfy_extras.nodes_lt_audio import LTXVAudioVAELoader
+    from tiny import FILES
+
+    for kind in FILES:
+        folder_paths.add_model_folder_path(kind, str(base / "models" / kind), is_default=True)
+    load, voice = nava("load"), nava("voice")
+    return {
+        "model": load.NavaModelLoader.execute(FILES["diffusion_models"], "default")[0],
+        "clip": load.NavaTextEncoderLoader.execute(FILES["text_encoders"], "default")[0],
+        "video_vae": load.NavaVideoVAELoader.execute(FILES["vae"])[0],
+        "audio_vae": LTXVAudioVAELoader.execute(FILES["checkpoints"])[0],
+        "encoder": voice.NavaVoiceEncoderLoader.execute(FILES["audio_encoders"])[0],
+    }
+
+
 @pytest.fixture(scope="session")
 def server(base):
     """A real ComfyUI server with the pack."""
