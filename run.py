@@ -69,6 +69,8 @@ def evaluate(options: argparse.Namespace, _: list[str]) -> int:
     if options.compare:
         folders = [str(folder.resolve()) for folder in options.compare]
         return in_environment(environment.prepare(), "tools/evaluate.py", "--compare", *folders)
+    if options.best_of:
+        return in_environment(environment.prepare(), "tools/evaluate.py", "--best-of", str(options.best_of.resolve()))
     arguments = [str(options.prompts.resolve()), "--out", str(options.out.resolve())]
     arguments += ["--seeds", str(options.seeds), "--first-seed", str(options.first_seed), "--shard", options.shard]
     if options.workflow:
@@ -146,9 +148,12 @@ def main() -> int:
         help="alignment scales, timbre, EasyCache, steps, each against the workflow's own",
     )
     six.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two such folders, B minus A")
+    six.add_argument(
+        "--best-of", type=Path, metavar="A", help="of such a folder with several seeds: does choosing the best one help"
+    )
     options, rest = parser.parse_known_args()
-    if options.command == "evaluate" and (options.prompts is None) == (options.compare is None):
-        parser.error("evaluate takes a prompt list, or --compare A B")
+    if options.command == "evaluate" and sum(map(bool, (options.prompts, options.compare, options.best_of))) != 1:
+        parser.error("evaluate takes a prompt list, or --compare A B, or --best-of A")
     if getattr(options, "prompts", None) and not options.prompts.exists():
         parser.error(f"{options.prompts}: there is no such file or folder")
     if rest and options.command != "test":

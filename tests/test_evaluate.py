@@ -12,6 +12,7 @@ import evaluate
 import numpy as np
 import pytest
 import report
+import selection
 import small_set
 import study
 from hypothesis import given, settings
@@ -32,12 +33,13 @@ def media(tmp_path):
 
 def test_released_jsonl(media):
     rows = [
-        {"prompt": "Rain.", "image_path": "example.png"},
+        {"prompt": "Rain.", "image_path": "example.png", "seconds": 2},
         {"text": "A: <S>Yes.<E> B: <S>No.<E> A: <S>Why?<E>", "spk_wavs": ["anna.wav", "None", "ben.wav"]},
     ]
     (media / "list.jsonl").write_text("\n\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     first, second = read(media / "list.jsonl")
     assert first.prompt == "Rain." and first.image.name == "example.png" and first.voices == ()
+    assert (first.seconds, second.seconds) == (2, None)
     assert [v and v.name for v in second.voices] == ["anna.wav", None, "ben.wav"]
     assert second.spoken == ["Yes.", "No.", "Why?"]
     assert second.tagged == "A: <S>Yes.<E> B: <S:->No.<E> A: <S>Why?<E>"
@@ -74,6 +76,8 @@ def test_verse_bench_folder(media):
         ('{"image_path": "x.png"}', "line 1: it has no prompt or text"),
         ('{"prompt": "a", "image_path": "x.png"}', "line 1, image_path: there is no file"),
         ('{"prompt": "a", "spk_wavs": ["anna.wav"]}', "1 recordings for 0 spoken lines"),
+        ('{"prompt": "a", "seconds": -1}', "line 1, seconds: -1 is no length"),
+        ('{"prompt": "a", "seconds": "long"}', "line 1, seconds: 'long' is no length"),
         ("a|b|c", "expected utterance"),
         ("", "it holds no prompts"),
         ("[1]", "item 001: expected an object"),
@@ -157,8 +161,14 @@ def test_evaluation_resumes_and_compares(server, media, monkeypatch, capsys):
     assert frames.shape == (13, 64, 64, 3) and fps == 24 and waveform.shape[0] == 2 and rate == 48000
     times = [f.stat().st_mtime_ns for f in files]
     capsys.readouterr()
-    assert evaluate.make(server, rows, first) == []
+    known = {}
+    assert evaluate.make(server, rows, first, known) == []
     assert "2 clips, 0 to make" in capsys.readouterr().out and times == [f.stat().st_mtime_ns for f in files]
+    with monkeypatch.context() as patch:  # another part of a study with the same settings
+        patch.setattr(evaluate, "generate", None)
+        assert evaluate.make(server, rows, options(media / "copied"), known) == []
+    copies = sorted((media / "copied" / "clips").glob("*.mp4"))
+    assert [f.read_bytes() for f in copies] == [f.read_bytes() for f in files]
     files[0].unlink()  # lost: made again, the other one not
     assert evaluate.make(server, rows, first) == [] and files[0].exists() and files[1].stat().st_mtime_ns == times[1]
     with pytest.raises(evaluate.EvaluationError, match="made with other settings"):
@@ -241,6 +251,40 @@ def test_command_says_what_it_needs(arguments, message):
         [sys.executable, "run.py", "evaluate", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_choosing_helps_where_meters_agree(tmp_path):
+    """Made-up notes: where correlation follows F1 the best by F1 has more of it than the mean, where it does not, it has not."""
+    generator = np.random.default_rng(3)
+    for name, agree in (("agreeing", 0.5), ("apart", 0.0)):
+        (tmp_path / name / "clips").mkdir(parents=True)
+        for row in range(12):
+            for seed in range(8):
+                f1 = float(generator.integers(0, 5)) / 4
+                scores = {"sync_f1": f1, "sync_correlation": agree * f1 + 0.2 * float(generator.normal()), "sound_clipped": 0.0,
+                          "sound_dc": 0.0, "sound_silence": 0.0, "picture_stillness": 0.0}  # fmt: skip
+                note = {
+                    "row": str(row),
+                    "seed": seed,
+                    "file": f"{row}-{seed}.mp4",
+                    "seconds_taken": 1.0,
+                    "scores": scores,
+                }
+                (tmp_path / name / "clips" / f"{row}-{seed}.json").write_text(json.dumps(note))
+                (tmp_path / name / "clips" / f"{row}-{seed}.mp4").touch()
+
+    def rows(name):
+        cells = [line.strip("| ").split(" | ") for line in selection.table(tmp_path / name).splitlines()[4:]]
+        return {(c[0], c[1]): (float(c[4]), float(c[6])) for c in cells}
+
+    found = rows("agreeing")
+    assert found["F1", "correlation"][0] > 0.1 and found["F1", "correlation"][1] < 0.01
+    assert found["NavaBestOf's score", "correlation"] == found["F1", "correlation"]  # nothing else differs here
+    by_itself = rows("apart")
+    assert abs(by_itself["F1", "correlation"][0]) < 0.1 and by_itself["F1", "correlation"][1] > 0.05
+    assert by_itself["F1", "F1"][0] > 0.3
+    with pytest.raises(report.ReportError, match="holds no measured clips"):
+        selection.table(tmp_path)
 
 
 def write_clip(path, times, delay=0.0, fps=24, seconds=2.0, rate=48000):

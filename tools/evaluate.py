@@ -1,7 +1,8 @@
 """Make clips of a prompt list on a real server, measure them, and write a report that plays in a browser.
 
 Every clip has a file of its own in OUT/clips with its scores beside it, so an evaluation goes on where it stopped, and several
-machines can share a folder (`--shard 1/4`). `--compare A B` compares two folders over the same prompts and seeds.
+machines can share a folder (`--shard 1/4`). `--compare A B` compares two folders over the same prompts and seeds, `--best-of A` says
+whether choosing the best seed of each prompt helps.
 """
 
 import argparse
@@ -117,8 +118,25 @@ def generate(server: Server, graph: dict, target: Path, note: dict) -> Path:
     return file
 
 
-def make(server: Server, rows: list[Row], options: argparse.Namespace) -> list[str]:
-    """Make the clips that are not there yet; what failed, and why. A clip that fails does not stop the others."""
+def copied(source: Path, target: Path, note: dict) -> Path:
+    """Keep a clip that another part of the study made in the same way, with the time that it took there."""
+    known = json.loads(source.with_suffix(".json").read_text(encoding="utf-8"))
+    file = target.with_name(target.name + source.suffix)
+    write_json(
+        target.with_name(target.name + ".json"), note | {"file": file.name, "seconds_taken": known["seconds_taken"]}
+    )
+    clips.keep(source, file)
+    return file
+
+
+def make(
+    server: Server, rows: list[Row], options: argparse.Namespace, made: dict[str, Path] | None = None
+) -> list[str]:
+    """Make the clips that are not there yet; what failed, and why. A clip that fails does not stop the others.
+
+    made: clips by fingerprint, which are copied instead, and to which the new ones are added.
+    """
+    made = {} if made is None else made
     folder = options.out / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     object_info = server.get("/object_info")
@@ -129,8 +147,11 @@ def make(server: Server, rows: list[Row], options: argparse.Namespace) -> list[s
             made_with = template(workflow_of(row, options.workflow))
             graph = clips.graph(made_with, row, seed, object_info, server.base / "input")
             mark = clips.fingerprint(graph, model_folders(server.base, options.models))
-            if finished(folder, row, seed, mark) is None:
+            file = finished(folder, row, seed, mark)
+            if file is None:
                 jobs.append((row, seed, graph, mark))
+            else:
+                made.setdefault(mark, file)
     environment.say(f"{len(rows) * options.seeds} clips, {len(jobs)} to make")
     failed = []
     for n, (row, seed, graph, mark) in enumerate(jobs, 1):
@@ -139,7 +160,9 @@ def make(server: Server, rows: list[Row], options: argparse.Namespace) -> list[s
             "image": str(row.image) if row.image else None, "voices": [str(v) if v else None for v in row.voices],
         }  # fmt: skip
         try:
-            file = generate(server, graph, folder / f"{row.name}-{seed}", note)
+            target = folder / f"{row.name}-{seed}"
+            file = copied(made[mark], target, note) if mark in made else generate(server, graph, target, note)
+            made[mark] = file
             print(f"{n}/{len(jobs)}  {file.name}", flush=True)
         except ServerError as error:
             failed.append(f"{row.name}, seed {seed}: {error}")
@@ -160,10 +183,10 @@ def run(options: argparse.Namespace) -> int:
     tiny.make_inputs(base / "input")
     environment.say("Starting ComfyUI …")
     runs = variants(options) if options.study else [options]
-    failed = {}
+    failed, made = {}, {}
     with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
         for one in runs:
-            failed[one.out] = make(server, rows, one)
+            failed[one.out] = make(server, rows, one, made)
     for one in runs:
         measure_all(one.out / "clips", model_folders(base, options.models), options.again)
         table = report.write(one.out, failed[one.out])
@@ -218,10 +241,16 @@ def main() -> int:
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--study", action="store_true")
     parser.add_argument("--compare", type=Path, nargs=2)
+    parser.add_argument("--best-of", type=Path)
     options = parser.parse_args()
     try:
         if options.compare:
             print(report.compare(*options.compare))
+            return 0
+        if options.best_of:
+            import selection
+
+            print(selection.table(options.best_of))
             return 0
         if options.seeds < 1:
             raise EvaluationError(f"--seeds {options.seeds}: at least one")

@@ -1,6 +1,7 @@
 """Lists of prompts as they are published, read into rows.
 
-- JSONL as released with NAVA: `prompt` (or `text`), `image_path`, `spk_wavs` (in the order of the spoken lines; `None` for none).
+- JSONL as released with NAVA: `prompt` (or `text`), `image_path`, `spk_wavs` (in the order of the spoken lines; `None` for none);
+  besides, `seconds` for a length other than the workflow's.
 - Seed-TTS lists: `utterance|reference text|reference wav|text`, sound only.
 - Verse-Bench style: a folder, or a JSON list, of items with `video_prompt`, `audio_prompt`, `speech_prompt`, each JSON file of a
   folder with the picture of the same name beside it.
@@ -101,11 +102,17 @@ def released(item, path: Path, number: int) -> Row:
     spans = len(SPOKEN.findall(prompt))
     if len(recordings) > spans:
         raise PromptSetError(f"{where}, spk_wavs: {len(recordings)} recordings for {spans} spoken lines (<S>…<E>)")
+    seconds = item.get("seconds")
+    if seconds is not None and (
+        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 30
+    ):
+        raise PromptSetError(f"{where}, seconds: {seconds!r} is no length. Write a number up to 30, or leave it out.")
     return Row(
         f"{number:03d}",
         prompt,
         file_of(item.get("image_path"), path, f"{where}, image_path"),
         tuple(file_of(v, path, f"{where}, spk_wavs") for v in recordings),
+        seconds=seconds,
     )
 
 
