@@ -20,9 +20,11 @@ class LiveView {
       alt: "spectrogram of the sound as it forms",
       style: { height: "44px", objectFit: "fill", imageRendering: "pixelated", marginTop: "3px" },
     });
+    this.heard = element("audio", { controls: "", style: { width: "100%", height: "28px", display: "none", marginTop: "3px" } });
+    this.heard.addEventListener("ended", () => this.listen());
     this.text = element("div", { "aria-live": "off" });
     const { panel, widget } = addPanel(node, "nava_live", 250);
-    panel.append(this.text, this.picture, this.sound);
+    panel.append(this.text, this.picture, this.sound, this.heard);
     this.widget = widget;
     this.frames = [];
     this.at = 0;
@@ -39,10 +41,21 @@ class LiveView {
     this.picture.style.display = event.frames.length ? "block" : "none";
     this.sound.style.display = event.sound ? "block" : "none";
     if (event.sound) this.sound.src = jpeg(event.sound);
+    if (event.step === 1) this.heard.style.display = "none"; // that was another clip
+    if (event.heard) {
+      this.newest = event.heard;
+      this.heard.style.display = "block";
+      if (this.heard.paused) this.listen(); // what is being heard is heard to its end
+    }
     if (!this.timer) {
       this.timer = setInterval(() => this.play(), FRAME_MS);
       this.play();
     }
+  }
+
+  listen() {
+    if (this.newest) this.heard.src = `data:audio/wav;base64,${this.newest}`;
+    this.newest = null;
   }
 
   play() {

@@ -11,6 +11,7 @@ from .formats import is_audio
 from .hooks import guided_stream, has_functions, name_unused
 from .host import JOINT, VOICE_POSITIONS, VOICES, require_nava
 from .masks import KEEPS_FIRST_FRAME, holding_first_frame, per_latent_frame
+from .vae import require_audio_vae
 
 PASSES = (COND, UNCOND, MASKED, VOICELESS)
 
@@ -23,6 +24,8 @@ def without_voices(conditioning):
 
 class NavaGuidance(comfy.samplers.CFGGuider):
     """Classifier-free, alignment and timbre guidance (paper section 4) over one or two modalities."""
+
+    audio_vae = None  # lets the live view be heard
 
     def set_guidance(self, guidance: Guidance, start: float = 0.0, end: float = 1.0):
         """start, end: the part of sampling, by the model's own percentages, in which the contrasts act that are no text."""
@@ -144,6 +147,7 @@ class NavaGuider(io.ComfyNode):
                 scale("audio_timbre", 3.0, "How closely speech follows the reference voices. Acts only when voices are connected."),
                 io.Float.Input("contrast_start", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="Part of sampling at which the align and timbre passes begin. Off by default (0); later saves their time and loses some of their effect."),
                 io.Float.Input("contrast_end", default=1.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="Part of sampling at which the align and timbre passes end. Off by default (1)."),
+                io.Vae.Input("audio_vae", optional=True, tooltip="The LTX-2.3 audio VAE. Only to hear the sound as it forms, in the live view: connect it and turn previews on. Changes nothing in the result."),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
         )  # fmt: skip
@@ -151,8 +155,10 @@ class NavaGuider(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, positive, negative, video_text, video_align, audio_text, audio_align, audio_timbre,
-        contrast_start=0.0, contrast_end=1.0,
+        contrast_start=0.0, contrast_end=1.0, audio_vae=None,
     ) -> io.NodeOutput:  # fmt: skip
+        if audio_vae is not None:
+            require_audio_vae(audio_vae, "NavaGuider, audio_vae")
         config = require_nava(model, "NavaGuider, model").nava_config
         check_text(positive, config, "positive")
         check_text(negative, config, "negative")
@@ -160,4 +166,5 @@ class NavaGuider(io.ComfyNode):
         guider.set_conds(positive, negative)
         scales = Guidance(video_text, video_align, audio_text, audio_align, audio_timbre)
         guider.set_guidance(scales, contrast_start, contrast_end)
+        guider.audio_vae = audio_vae
         return io.NodeOutput(guider)

@@ -328,7 +328,8 @@ def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mas
         check_schedule(sigmas)
         check_conditioning(guider.conds, packed=len(shapes) > 1)
         check_model_options(guider.model_options)
-    callback = LiveView(model, latent_shapes or [noise.shape], getattr(guider, "passes", ())).wrap(callback)
+    shown = getattr(guider, "passes", ()), getattr(guider, "audio_vae", None)
+    callback = LiveView(model, latent_shapes or [noise.shape], *shown).wrap(callback)
     options = guider.model_options.setdefault("transformer_options", {})
     if not guider.model_patcher.hook_patches:  # scheduled weight changes would make remembered values stale
         options[TEXT_MEMORIES] = TextMemories()

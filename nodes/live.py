@@ -1,4 +1,4 @@
-"""What the editor shows while NAVA samples: moving picture, the sound's spectrogram, steps and passes."""
+"""What the editor shows while NAVA samples: moving picture, the sound's spectrogram and how it sounds, steps and passes."""
 
 import base64
 import io
@@ -10,6 +10,8 @@ from comfy.cli_args import LatentPreviewMethod, args
 from PIL import Image
 from server import PromptServer
 
+from .live_sound import LiveSound
+
 SHARE = 0.02  # of the time of a step that showing may take
 SIDE = 256  # longest side of a shown frame, in pixels
 MOST_FRAMES = 24
@@ -18,8 +20,10 @@ MOST_FRAMES = 24
 class LiveView:
     """Sends `nava.live` events to the editor; spends at most SHARE of the sampling time, and nothing without previews."""
 
-    def __init__(self, model, latent_shapes, passes=()):
+    def __init__(self, model, latent_shapes, passes=(), audio_vae=None):
         self.model, self.latent_shapes, self.passes = model, latent_shapes, list(passes)
+        self.listening = None if audio_vae is None else LiveSound(audio_vae)
+        self.share = SHARE if audio_vae is None else SHARE / 2  # the other half is for the sound
         self.spent, self.started, self.shown = 0.0, time.perf_counter(), False
         server = getattr(PromptServer, "instance", None)  # there is none when the nodes are used as a library
         watched = server is not None and server.client_id is not None
@@ -37,7 +41,7 @@ class LiveView:
         return wrapped
 
     def show(self, step: int, x0, total: int) -> None:
-        if self.shown and self.spent > SHARE * (time.perf_counter() - self.started) and step + 1 < total:
+        if self.shown and self.spent > self.share * (time.perf_counter() - self.started) and step + 1 < total:
             return
         parts = x0.unbind() if x0.is_nested else comfy.utils.unpack_latents(x0, self.latent_shapes)
         # Bringing the little that is shown to the CPU waits for the step itself: the clock starts after that.
@@ -45,6 +49,10 @@ class LiveView:
         audio = next((p[:1].float().cpu() for p in parts if not self.is_picture(p)), None)
         start = time.perf_counter()
         pace = (start - self.started) / (step + 1)
+        heard = None
+        if self.listening is not None and audio is not None and step + 1 < total:  # the whole follows the last step
+            heard = self.listening.hear(audio, self.share * (start - self.started))
+            start = time.perf_counter()
         self.server.send_sync(
             "nava.live",
             {
@@ -57,6 +65,7 @@ class LiveView:
                 "passes": self.passes,
                 "frames": [] if video is None else self.frames(video),
                 "sound": None if audio is None else spectrogram(audio),
+                "heard": heard,
             },
             self.server.client_id,
         )

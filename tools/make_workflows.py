@@ -136,10 +136,11 @@ def text(g: Graph, clip: tuple, english: str, chinese: str, title: str | None = 
 
 
 def sampling(
-    g: Graph, model: tuple, prompt: int, latent: tuple, seed: int = 1, shared: tuple = ()
+    g: Graph, files: dict[str, tuple], prompt: int, latent: tuple, seed: int = 1, shared: tuple = ()
 ) -> tuple[int, int, tuple]:
     """Guider, schedule, solver, noise and sampler; (sampler, noise, (schedule, solver)). shared: those of a shot before."""
-    guider = g.add("NavaGuider", model=model, positive=(prompt, 0), negative=(prompt, 1))
+    model, heard = files["model"], {k: files[k] for k in ("audio_vae",) if k in files}
+    guider = g.add("NavaGuider", model=model, positive=(prompt, 0), negative=(prompt, 1), **heard)
     sigmas, solver = shared or (g.add("NavaScheduler", model=model), g.add("NavaSamplerSelect"))
     noise = g.add("RandomNoise", noise_seed=seed)
     sampler = g.add(
@@ -184,7 +185,7 @@ def text_to_av(g: Graph) -> None:
     g.column("Size and length")
     latent = g.add("NavaEmptyLatent")
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
     save_video(g, decode, (decode, 2), "video/NAVA")
@@ -217,7 +218,7 @@ def image_to_av(g: Graph) -> None:
         size="nearest trained shape",
     )
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
     save_video(g, decode, (decode, 2), "video/NAVA_image")
@@ -259,7 +260,7 @@ def dialogue(g: Graph) -> None:
     g.column("Size and length")
     latent = g.add("NavaEmptyLatent", seconds=8.0)
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
     save_video(g, decode, (decode, 2), "video/NAVA_dialogue")
@@ -288,7 +289,7 @@ def text_to_speech(g: Graph) -> None:
     g.column("Length")
     latent = g.add("NavaEmptyLatent", mode="audio", seconds=5.0)
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), audio_vae=files["audio_vae"])
     save_audio(g, decode, "audio/NAVA_speech")
@@ -313,7 +314,7 @@ def sound_effects(g: Graph) -> None:
     g.column("Length")
     latent = g.add("NavaEmptyLatent", mode="audio", seconds=4.0)
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), audio_vae=files["audio_vae"])
     save_audio(g, decode, "audio/NAVA_effect")
@@ -335,7 +336,7 @@ def silent_video(g: Graph) -> None:
     g.column("Size and length")
     latent = g.add("NavaEmptyLatent", mode="video", seconds=5.0)
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"])
     save_video(g, decode, (decode, 2), "video/NAVA_silent", audio=False)
@@ -368,13 +369,13 @@ def two_shots(g: Graph) -> None:
     )  # fmt: skip
     g.column("Sampling the first shot")
     g.y = g.groups[-1]["bounding"][1] = 0
-    first, first_noise, shared = sampling(g, files["model"], first_text, (empty, 0), seed=1)
+    first, first_noise, shared = sampling(g, files, first_text, (empty, 0), seed=1)
     g.column("Its last frame")
     decode_1 = g.add("NavaDecode", latent=(first, 0), **vaes)
     last = g.add("ImageFromBatch", "Last frame", "最后一帧", image=(decode_1, 0), batch_index=4095, length=1)
     start = g.add("NavaFirstFrame", image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0))
     g.column("Sampling the second shot")
-    second, second_noise, _ = sampling(g, files["model"], second_text, (start, 0), seed=2, shared=shared)
+    second, second_noise, _ = sampling(g, files, second_text, (start, 0), seed=2, shared=shared)
     g.column("Joining")
     decode_2 = g.add("NavaDecode", latent=(second, 0), **vaes)
     joined = g.add(
