@@ -1,6 +1,6 @@
 """Meters as nodes: synchrony measured, and sound moved to where it belongs."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..nava_core.meters import Synchrony, synchrony
 from ..nava_core.meters.plot import plot
@@ -45,6 +45,7 @@ class NavaSyncMeter(io.ComfyNode):
             description="Measures whether sounds begin when something is seen to happen: an impact, a turn, a light. "
             "Made for events; speech and steady weather score low even when they are right.",
             search_aliases=["synchronisation", "lip sync", "av sync", "score", "offset"],
+            is_output_node=True,
             inputs=[
                 io.Image.Input("images", tooltip="Frames of the clip."),
                 io.Audio.Input("audio", tooltip="Sound of the clip, beginning with its first frame. Of a batch, the first is measured."),
@@ -65,7 +66,10 @@ class NavaSyncMeter(io.ComfyNode):
         measured = measure("NavaSyncMeter", images, audio, fps)
         text = report(measured)
         figures = (measured.f1 or 0.0, measured.lag or 0.0, measured.sharpness or 0.0)
-        return io.NodeOutput(*figures, plot(measured)[None], text, ui=tell(cls.hidden, text))
+        picture, shown = plot(measured)[None], tell(cls.hidden, text)
+        if cls.hidden is not None and cls.hidden.unique_id is not None:
+            shown |= ui.PreviewImage(picture, cls=cls).as_dict()
+        return io.NodeOutput(*figures, picture, text, ui=shown)
 
 
 class NavaFixLag(io.ComfyNode):

@@ -78,6 +78,7 @@ class NavaVoiceMeter(io.ComfyNode):
             description="Measures how near each spoken line is to the voices, so that swapped and lost voices show. "
             "With the prompt it knows who should speak when; without it, each line is compared with all.",
             search_aliases=["speaker similarity", "voice score", "timbre", "who speaks"],
+            is_output_node=True,
             inputs=[
                 io.Audio.Input("audio", tooltip="Sound of the clip. Of a batch, the first is measured."),
                 NavaVoiceEncoderType.Input("encoder", tooltip="From NavaVoiceEncoderLoader: the one that made the voices."),
