@@ -1,10 +1,13 @@
 """The blocks of the Align-then-Fuse MMDiT (paper section 3.1).
 
-All blocks work on one sequence `x [B, N, dim]` = [video; audio]. `Layout` says where the sound begins and which
-stretches of tokens share a timestep, so that modulation exists once per stretch and never per token.
+Alignment blocks work on picture and sound apart, fusion blocks on one sequence [video; audio]. `Layout` says where the
+sound begins and which stretches of tokens share a timestep, so that modulation exists once per stretch and never per token.
+
+Without gradients, what a block no longer needs is written over: activations of a whole clip are hundreds of megabytes each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -18,26 +21,65 @@ Rows = tuple[Span, ...] | Tensor
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stretch of the sequence that goes through the same weights."""
+
+    start: int
+    end: int
+    rows: Rows  # counted from `start`
+    suffix: str = ""  # of its weights
+
+
+@dataclass(frozen=True)
 class Layout:
     """How one forward pass arranges its tokens."""
 
     video_tokens: int
     audio_tokens: int
-    stream_rows: Rows  # K rows for video, then K for audio (K distinct timesteps)
-    fused_rows: Rows  # K rows for both; adjacent equal stretches merged
+    video_rows: Rows
+    audio_rows: Rows
+    fused_rows: Rows  # of the whole sequence; adjacent equal stretches merged
     rotation: Tensor  # [1, N, 1, head_dim/2, 2, 2]
     joint: bool = True
     options: dict = field(default_factory=dict)  # passed through to the attention function
     text_memory: dict | None = None  # keys and values of the context, kept from pass to pass of one sampling run
 
+    @property
+    def apart(self) -> list[Part]:
+        """Picture and sound, those that are there."""
+        n = self.video_tokens
+        parts = [Part(0, n, self.video_rows), Part(n, n + self.audio_tokens, self.audio_rows, "_audio")]
+        return [part for part in parts if part.end > part.start]
+
+    @property
+    def fused(self) -> list[Part]:
+        return [Part(0, self.video_tokens + self.audio_tokens, self.fused_rows)]
+
+    @property
+    def masked(self) -> bool:
+        """Whether this is the masked-modality pass, in which each stream sees only itself."""
+        return bool(not self.joint and self.video_tokens and self.audio_tokens)
+
+
+def activated(layer: nn.Module, x: Tensor) -> Tensor:
+    """`layer(GELU(x))`; without gradients x is written over."""
+    if torch.is_grad_enabled():
+        return layer(nn.functional.gelu(x, approximate="tanh"))
+    return layer(torch.ops.aten.gelu_(x, approximate="tanh"))
+
 
 @dataclass(frozen=True)
 class Parts:
-    """What blocks are made of: layer classes, the attention and rotation functions, and where weights live."""
+    """What blocks are made of: layer classes, replaceable functions, and where weights live."""
 
     operations: object
     attention: Callable[..., Tensor]
     rotate: Callable[[Tensor, Tensor], Tensor]
+    activated: Callable[[nn.Module, Tensor], Tensor] = activated
+    # (x, scale, shift, eps) -> layer_norm(x) * (1 + scale) + shift in one go, or None where that takes two steps anyway
+    adaln: Callable[[Tensor, Tensor, Tensor, float], Tensor | None] = lambda *_: None
+    # (layers, x) -> a context in which these layers are called several times on inputs like x
+    held: Callable[..., AbstractContextManager] = lambda *_: nullcontext()
     device: object = None
     dtype: object = None
 
@@ -57,31 +99,53 @@ class Parts:
         return nn.Sequential(self.linear(dim, hidden), nn.GELU(approximate="tanh"), self.linear(hidden, dim))
 
 
-def per_span(function: Callable[..., Tensor], spans: tuple[Span, ...], *sequences: Tensor) -> Tensor:
-    """Apply `function(row, *slices)` to every stretch of tokens and join the results."""
-    if len(spans) == 1:
-        return function(spans[0][2], *sequences)
-    return torch.cat([function(row, *(s[:, a:b] for s in sequences)) for a, b, row in spans], dim=1)
-
-
 def picked(table: Tensor, rows: Tensor) -> Tensor:
     """Rows `[B, N]` of `table [B, R, dim]`, one a token: `[B, N, dim]`."""
     return table.gather(1, rows[..., None].expand(-1, -1, table.shape[-1]))
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, rows: Rows) -> Tensor:
-    """`x * (1 + scale) + shift`, with `shift, scale [B, R, dim]` chosen per stretch or per token."""
-    scale = scale + 1
+def stretches(rows: Rows, *tables: Tensor) -> Iterator[tuple]:
+    """(start, end, and of each table `[B, R, dim]` what these tokens take: `[B, 1 or end - start, dim]`)."""
     if isinstance(rows, Tensor):
-        return torch.addcmul(picked(shift, rows), x, picked(scale, rows))
-    return per_span(lambda r, y: torch.addcmul(shift[:, r, None], y, scale[:, r, None]), rows, x)
+        for start in range(0, rows.shape[1], FFN_TOKENS):
+            chosen = rows[:, start : start + FFN_TOKENS]
+            yield start, start + chosen.shape[1], *(picked(table, chosen) for table in tables)
+    else:
+        for start, end, row in rows:
+            yield start, end, *(table[:, row, None] for table in tables)
+
+
+def within(rows: Rows, start: int, end: int) -> Rows:
+    """The rows of tokens start to end, counted from start."""
+    if isinstance(rows, Tensor):
+        return rows[:, start:end]
+    clipped = ((max(a, start) - start, min(b, end) - start, row) for a, b, row in rows)
+    return tuple(span for span in clipped if span[1] > span[0])
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, rows: Rows) -> Tensor:
+    """`x * (1 + scale) + shift`, with `shift, scale [B, R, dim]` chosen per stretch or per token. x is written over."""
+    pieces = stretches(rows, shift, scale + 1)
+    if torch.is_grad_enabled():
+        return joined([torch.addcmul(own, x[:, a:b], factor) for a, b, own, factor in pieces])
+    for a, b, own, factor in pieces:
+        torch.addcmul(own, x[:, a:b], factor, out=x[:, a:b])
+    return x
 
 
 def gated_add(x: Tensor, update: Tensor, gate: Tensor, rows: Rows) -> Tensor:
-    """`x + gate * update`, with `gate [B, R, dim]` chosen per stretch or per token."""
-    if isinstance(rows, Tensor):
-        return torch.addcmul(x, update, picked(gate, rows))
-    return per_span(lambda r, y, u: torch.addcmul(y, u, gate[:, r, None]), rows, x, update)
+    """`x + gate * update`, with `gate [B, R, dim]` chosen per stretch or per token. x is written over."""
+    pieces = stretches(rows, gate)
+    if torch.is_grad_enabled():
+        return joined([torch.addcmul(x[:, a:b], update[:, a:b], own) for a, b, own in pieces])
+    for a, b, own in pieces:
+        x[:, a:b].addcmul_(update[:, a:b], own)
+    return x
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Stretches of tokens as one sequence."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 class Modulation(nn.Module):
@@ -102,7 +166,6 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, eps: float, streams: int, parts: Parts):
         super().__init__()
         self.heads = heads
-        self.separate = streams == 2
         self.attend, self.rotate = parts.attention, parts.rotate
         for suffix in ("", "_audio")[:streams]:
             for name in "qkvo":
@@ -122,53 +185,44 @@ class Attention(nn.Module):
     def o_of(self, x: Tensor, suffix: str = "") -> Tensor:
         return getattr(self, "o" + suffix)(x)
 
-    def per_stream(self, project: Callable[..., Tensor], x: Tensor, layout: Layout) -> Tensor:
-        """Project the sequence, the sound with its own weights where the block has them."""
-        n = layout.video_tokens
-        if not self.separate or not layout.audio_tokens:
-            return project(x)
-        if not n:
-            return project(x, "_audio")
-        return torch.cat([project(x[:, :n]), project(x[:, n:], "_audio")], dim=1)
-
-    def turned(self, x: Tensor, layout: Layout) -> Tensor:
-        return self.rotate(x.unflatten(-1, (self.heads, -1)), layout.rotation).flatten(2)
-
 
 class SelfAttention(Attention):
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        q = self.turned(self.per_stream(self.q_of, x, layout), layout)
-        k = self.turned(self.per_stream(self.k_of, x, layout), layout)
-        v = self.per_stream(self.v_of, x, layout)
-        n = layout.video_tokens
-        if layout.joint or not n or not layout.audio_tokens:
-            x = self.attend(q, k, v, self.heads, **layout.options)
-            del q, k, v  # before more memory is taken
-        else:  # the masked-modality pass: each stream sees only itself
-            video = self.attend(q[:, :n], k[:, :n], v[:, :n], self.heads, **layout.options)
-            audio = self.attend(q[:, n:], k[:, n:], v[:, n:], self.heads, **layout.options)
-            del q, k, v
-            x = torch.cat([video, audio], dim=1)
-        return self.per_stream(self.o_of, x, layout)
+    def forward(self, tokens: list[Tensor], parts: list[Part], layout: Layout) -> list[Tensor]:
+        """`tokens`: what each part attends with, `[B, n, dim]`; the list is emptied. Returns as many updates."""
+
+        def turned(x: Tensor, part: Part) -> Tensor:
+            table = layout.rotation[:, part.start : part.end]
+            return self.rotate(x.unflatten(-1, (self.heads, -1)), table).flatten(2)
+
+        q = [turned(self.q_of(x, part.suffix), part) for x, part in zip(tokens, parts, strict=True)]
+        k = [turned(self.k_of(x, part.suffix), part) for x, part in zip(tokens, parts, strict=True)]
+        v = [self.v_of(x, part.suffix) for x, part in zip(tokens, parts, strict=True)]
+        tokens.clear()  # before more memory is taken
+        if not layout.masked:
+            q = [joined(q)]
+            k = [joined(k)]
+            v = [joined(v)]
+        elif len(parts) == 1:
+            n = layout.video_tokens
+            q, k, v = ([x[:, :n], x[:, n:]] for (x,) in (q, k, v))
+        seen = [self.attend(*qkv, self.heads, **layout.options) for qkv in zip(q, k, v, strict=True)]
+        del q, k, v
+        if len(parts) == 1:
+            seen = [joined(seen)]
+        elif len(seen) == 1:
+            seen = list(seen[0].split([part.end - part.start for part in parts], dim=1))
+        return [self.o_of(seen.pop(0), part.suffix) for part in parts]
 
 
 class CrossAttention(Attention):
     """Attention to the context rows (text and voices), which both streams share."""
 
-    def forward(self, x: Tensor, context: Tensor, layout: Layout) -> Tensor:
-        def keys_and_values(suffix: str) -> tuple[Tensor, Tensor]:
-            memory = layout.text_memory
-            if memory is None:
-                return self.k_of(context, suffix), self.v_of(context, suffix)
-            if (self, suffix) not in memory:
-                memory[self, suffix] = self.k_of(context, suffix), self.v_of(context, suffix)
-            return memory[self, suffix]
-
-        def attend(x: Tensor, suffix: str = "") -> Tensor:
-            k, v = keys_and_values(suffix)
-            return self.o_of(self.attend(self.q_of(x, suffix), k, v, self.heads, **layout.options), suffix)
-
-        return self.per_stream(attend, x, layout)
+    def forward(self, x: Tensor, context: Tensor, suffix: str, layout: Layout) -> Tensor:
+        memory = {} if layout.text_memory is None else layout.text_memory
+        if (self, suffix) not in memory:
+            memory[self, suffix] = self.k_of(context, suffix), self.v_of(context, suffix)
+        k, v = memory[self, suffix]
+        return self.o_of(self.attend(self.q_of(x, suffix), k, v, self.heads, **layout.options), suffix)
 
 
 class Block(nn.Module):
@@ -184,23 +238,68 @@ class Block(nn.Module):
         self.self_attn = SelfAttention(dim, heads, eps, streams, parts)
         self.cross_attn = CrossAttention(dim, heads, eps, streams, parts)
         self.ffn = parts.feed_forward(dim, ffn_dim)
+        self.activated, self.adaln, self.held = parts.activated, parts.adaln, parts.held
 
-    def forward(self, x: Tensor, e0: Tensor, context: Tensor, layout: Layout) -> Tensor:
-        """`x [B, N, dim]`, `e0 [B, K, 6, dim]` (K distinct timesteps), `context [B, text_len, dim]` -> `[B, N, dim]`."""
-        if self.modulation_audio is None:
-            table, rows = self.modulation(e0), layout.fused_rows
-        else:
-            table, rows = torch.cat([self.modulation(e0), self.modulation_audio(e0)], dim=1), layout.stream_rows
-        shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(2)
-        x = gated_add(x, self.self_attn(modulate(self.norm1(x), shift1, scale1, rows), layout), gate1, rows)
-        x = x + self.cross_attn(self.norm3(x), context, layout)
-        return gated_add(x, self.feed_forward(modulate(self.norm2(x), shift2, scale2, rows)), gate2, rows)
+    def forward(self, streams: list[Tensor], e0: Tensor, context: Tensor, layout: Layout) -> list[Tensor]:
+        """The streams after this block: `[B, n, dim]` each, one for every part that has weights of its own.
 
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """The feed-forward network a stretch of tokens at a time: its hidden values are the largest of all."""
-        if x.shape[1] <= FFN_TOKENS:
-            return self.ffn(x)
-        return torch.cat([self.ffn(part) for part in x.split(FFN_TOKENS, dim=1)], dim=1)
+        `e0 [B, K, 6, dim]` (K distinct timesteps), `context [B, text_len, dim]`. Without gradients the streams are written over.
+        """
+        parts = layout.fused if self.modulation_audio is None else layout.apart
+        tables = [getattr(self, "modulation" + part.suffix)(e0).unbind(2) for part in parts]
+        tokens = [
+            self.modulated(self.norm1, x, shift1, scale1, part.rows)
+            for x, part, (shift1, scale1, *_) in zip(streams, parts, tables, strict=True)
+        ]
+        updates = self.self_attn(tokens, parts, layout)
+        streams = [
+            gated_add(x, updates.pop(0), table[2], part.rows)
+            for x, part, table in zip(streams, parts, tables, strict=True)
+        ]
+        streams = [
+            added(x, self.cross_attn(self.norm3(x), context, part.suffix, layout))
+            for x, part in zip(streams, parts, strict=True)
+        ]
+        with self.held(self.ffn, streams[0]):
+            return [
+                self.feed_forward(x, *table[3:], part.rows)
+                for x, part, table in zip(streams, parts, tables, strict=True)
+            ]
+
+    def modulated(self, norm: nn.Module, x: Tensor, shift: Tensor, scale: Tensor, rows: Rows) -> Tensor:
+        """The norm of x with its timestep's shift and scale."""
+        found = None
+        if not isinstance(rows, Tensor) and len(rows) == 1:
+            ((_, _, row),) = rows
+            found = self.adaln(x, scale[:, row, None], shift[:, row, None], norm.eps)
+        return modulate(norm(x), shift, scale, rows) if found is None else found
+
+    def feed_forward(self, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor, rows: Rows) -> Tensor:
+        """x with the feed-forward network's update, a stretch of tokens at a time: its hidden values are the largest of all."""
+
+        def update(x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor, rows: Rows) -> Tensor:
+            first, _, second = self.ffn
+            found = self.activated(second, first(self.modulated(self.norm2, x, shift, scale, rows)))
+            return gated_add(x, found, gate, rows)
+
+        length = x.shape[1]
+        if length <= FFN_TOKENS:
+            return update(x, shift, scale, gate, rows)
+        spans = [(a, min(a + FFN_TOKENS, length)) for a in range(0, length, FFN_TOKENS)]
+        if torch.is_grad_enabled():
+            return joined([update(x[:, a:b], shift, scale, gate, within(rows, a, b)) for a, b in spans])
+        for i in range(x.shape[0]):  # one clip at a time: its tokens lie together
+            row = slice(i, i + 1)
+            own = [table[row] for table in (shift, scale, gate)]
+            for a, b in spans:
+                part = within(rows, a, b)
+                update(x[row, a:b], *own, part[row] if isinstance(part, Tensor) else part)
+        return x
+
+
+def added(x: Tensor, update: Tensor) -> Tensor:
+    """`x + update`; without gradients x is written over."""
+    return x + update if torch.is_grad_enabled() else x.add_(update)
 
 
 class Head(nn.Module):

@@ -5,6 +5,9 @@ import math
 from dataclasses import asdict, dataclass, fields
 
 FFN_TOKENS = 8192  # the feed-forward network works on at most so many tokens at once
+ROPE_TOKENS = (
+    1024  # so many are rotated at once where no kernel does it: in half precision each takes four times its size
+)
 
 # What tensor shapes cannot tell, as it is in the released model.
 RELEASED_HEAD_DIM = 128
@@ -50,16 +53,21 @@ class NavaConfig:
         """Hidden width of the audio patch embedding's gated MLP."""
         return math.ceil(int(2 * 4 * self.dim / 3) / 256) * 256
 
-    def activation_values(self, tokens: float, batch: int = 1) -> float:
+    def activation_values(self, tokens: float, batch: int = 1, itemsize: int = 2) -> float:
         """Numbers alive at the worst moment of a pass over `batch` sequences of `tokens` tokens.
 
-        Counted from the blocks, attention itself taken as memory-free (flash); in values of the compute dtype.
+        Counted from the blocks, attention itself taken as memory-free (flash); in values of the compute dtype, of
+        `itemsize` bytes.
         """
-        attention = 6 * tokens * self.dim
-        hidden = 2 * min(tokens, FFN_TOKENS) * self.ffn_dim
-        feed_forward = max(3 * tokens * self.dim + hidden, 5 * tokens * self.dim * (tokens > FFN_TOKENS))
-        cross = 5 * tokens * self.dim + 2 * self.text_len * self.dim
-        return batch * max(attention, feed_forward, cross) + 2 * tokens * self.head_dim
+        # the residual stream, q, k, v and what attention gives; before, with the normed tokens in v's place, what
+        # rotation in float32 takes
+        rotation = min(tokens, ROPE_TOKENS) * (4 if itemsize < 4 else 1)
+        attention = batch * (4 * tokens + max(tokens, rotation)) * self.dim
+        cross = batch * (4 * tokens + 2 * self.text_len) * self.dim
+        # longer sequences are worked on one after the other
+        at_once = FFN_TOKENS if tokens > FFN_TOKENS else batch * tokens
+        feed_forward = batch * tokens * self.dim + at_once * (self.dim + self.ffn_dim)
+        return max(attention, cross, feed_forward) + 8 // itemsize * tokens * self.head_dim
 
     @property
     def context_memory_values(self) -> int:

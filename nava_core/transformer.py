@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from . import operations as torch_operations
 from .attention import attention as torch_attention
-from .blocks import AudioPatchEmbedding, Block, Head, Layout, Parts, Span, SpeakerEmbedding
+from .blocks import AudioPatchEmbedding, Block, Head, Layout, Parts, Span, SpeakerEmbedding, joined
 from .config import NavaConfig
-from .rope import rope_table
+from .rope import FLOAT64_DEVICES, rope_table
 from .rope import rotate as torch_rotate
 
 # How noisy things are, from 0 (clean) to 1: a number per latent frame or audio token; or, where clips of a batch differ
@@ -19,7 +19,6 @@ from .rope import rotate as torch_rotate
 NoiseLevels = Sequence[float] | Tensor
 LEVEL_STEPS = 16  # levels are rounded to so many steps, to keep the distinct timesteps few
 MOST_SPANS = 24  # with more stretches of equal noise than this, modulation is picked per token instead
-FLOAT64_DEVICES = ("cpu", "cuda", "meta")  # others (Apple, some Intel, DirectML) may have none
 
 
 def timestep_sinusoid(timestep: Tensor, dim: int) -> Tensor:
@@ -38,7 +37,8 @@ class NavaTransformer(nn.Module):
     """Align-then-Fuse MMDiT over [video; audio] tokens.
 
     operations: layer classes (`operations.py`, or ComfyUI's). attention(q, k, v, heads, **options) and rotate(x, table):
-    replaceable kernels, see `attention.py` and `rope.py`. Parameters are uninitialised until loaded.
+    replaceable kernels, see `attention.py` and `rope.py`; kernels: more of them, see `blocks.Parts`. Parameters are
+    uninitialised until loaded.
     """
 
     def __init__(
@@ -49,11 +49,12 @@ class NavaTransformer(nn.Module):
         rotate: Callable[[Tensor, Tensor], Tensor] = torch_rotate,
         device=None,
         dtype=None,
+        **kernels: Callable,
     ):
         super().__init__()
         self.config = c = config
         self.dtype = dtype
-        parts = Parts(operations, attention, rotate, device, dtype)
+        parts = Parts(operations, attention, rotate, device=device, dtype=dtype, **kernels)
         self.patch_embedding = operations.Conv3d(
             c.vid_in_dim, c.dim, kernel_size=c.patch_size, stride=c.patch_size, device=device, dtype=dtype
         )
@@ -74,6 +75,7 @@ class NavaTransformer(nn.Module):
         pt, ph, pw = c.patch_size
         self.head = Head(c.dim, c.vid_out_dim * pt * ph * pw, c.eps, parts)
         self.head_audio = Head(c.dim, c.audio_out_dim, c.eps, parts)
+        self._last_rotation: tuple[tuple, Tensor] | None = None
 
     def forward(
         self,
@@ -139,81 +141,95 @@ class NavaTransformer(nn.Module):
         same one to every pass of one sampling run with the same context, and drop it at the end. Unused under gradients.
         """
         size = None if video is None else video.shape[-2:]
-        x, grid = self._tokens(video, audio)
-        factors, layout = self._layout(grid, x, video_levels, audio_levels)
+        streams, grid = self._tokens(video, audio)
+        factors, layout = self._layout(grid, streams, video_levels, audio_levels)
         if torch.is_grad_enabled():  # keys and values of one step's graph are of no use to the next
             text_memory = None
         layout = replace(layout, joint=joint, options=options or {}, text_memory=text_memory)
-        t = timestep[:, None] * torch.tensor(factors, dtype=timestep.dtype, device=timestep.device)
-        e = self.time_embedding(timestep_sinusoid(t, self.config.freq_dim).to(x.dtype))
+        t = torch.stack([timestep * factor for factor in factors], dim=1)
+        e = self.time_embedding(timestep_sinusoid(t, self.config.freq_dim).to(streams[0].dtype))
         e0 = self.time_projection(e).unflatten(-1, (6, -1))
 
+        begin = self.weights_ahead(streams[0].device, layout.options)
         for block in self.double_blocks:
-            x = block(x, e0, context, layout)
+            begin(block)
+            streams = block(streams, e0, context, layout)
+        streams = [joined(streams)]
         for block in self.single_blocks:
-            x = block(x, e0, context, layout)
+            begin(block)
+            streams = block(streams, e0, context, layout)
+        begin(None)
 
-        n, rows = layout.video_tokens, layout.stream_rows
+        (x,), n = streams, layout.video_tokens
         video_out = audio_out = None
         if video is not None:
-            own = rows[:, :n] if isinstance(rows, Tensor) else tuple(s for s in rows if s[1] <= n)
-            video_out = self._unpatch(self.head(x[:, :n], e, own), grid)[..., : size[0], : size[1]]
+            video_out = self._unpatch(self.head(x[:, :n], e, layout.video_rows), grid)[..., : size[0], : size[1]]
         if audio is not None:
-            k = len(factors)
-            if isinstance(rows, Tensor):
-                own = rows[:, n:] - k
-            else:
-                own = tuple((a - n, b - n, row - k) for a, b, row in rows if a >= n)
-            audio_out = self.head_audio(x[:, n:], e, own)
+            audio_out = self.head_audio(x[:, n:], e, layout.audio_rows)
         return video_out, audio_out
 
-    def _tokens(self, video: Tensor | None, audio: Tensor | None) -> tuple[Tensor, tuple[int, int, int]]:
-        """The sequence [video; audio] `[B, N, dim]`, and the video's patch grid (T, H, W)."""
+    def weights_ahead(self, device, options: dict) -> Callable[[nn.Module | None], None]:
+        """What to call before each block, and with None after the last: a host may bring the next one's weights over."""
+        return lambda block: None
+
+    def _tokens(self, video: Tensor | None, audio: Tensor | None) -> tuple[list[Tensor], tuple[int, int, int]]:
+        """Tokens `[B, n, dim]` of what is there of [video, audio], and the video's patch grid (T, H, W)."""
         sequence, grid = [], (0, 0, 0)
         if video is not None:
             _, ph, pw = self.config.patch_size
             x = self.patch_embedding(F.pad(video, (0, -video.shape[-1] % pw, 0, -video.shape[-2] % ph)))
             grid = tuple(x.shape[2:])
-            sequence.append(x.flatten(2).transpose(1, 2))
+            sequence.append(x.flatten(2).transpose(1, 2).contiguous())
         if audio is not None:
-            sequence.append(self.patch_embedding_audio(audio.transpose(1, 2)).transpose(1, 2))
+            sequence.append(self.patch_embedding_audio(audio.transpose(1, 2)).transpose(1, 2).contiguous())
         if not sequence:
             raise ValueError("nothing to denoise: video and audio are both None")
-        return torch.cat(sequence, dim=1), grid
+        return sequence, grid
 
     def _unpatch(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """Tokens with features (pt, ph, pw, channel) -> `[B, C, T, H, W]`."""
         x = x.unflatten(1, grid).unflatten(-1, (*self.config.patch_size, -1))
         return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
-    def _layout(self, grid, x, video_levels, audio_levels) -> tuple[list[float], Layout]:
+    def _layout(self, grid, streams, video_levels, audio_levels) -> tuple[list[float], Layout]:
         """Distinct timestep factors, and the arrangement of tokens that refers to them by row."""
         frames, per_frame = grid[0], grid[1] * grid[2]
         video_tokens = frames * per_frame
-        audio_tokens = x.shape[1] - video_tokens
+        tokens, device = sum(x.shape[1] for x in streams), streams[0].device
+        audio_tokens = tokens - video_tokens
         video_levels = [1.0] * frames if video_levels is None else video_levels
         audio_levels = [1.0] * audio_tokens if audio_levels is None else audio_levels
-        spans = None
+        rows = None
         if not isinstance(video_levels, Tensor) and not isinstance(audio_levels, Tensor):
             video_runs = run_lengths(map(rounded_level, video_levels), per_frame)
             audio_runs = run_lengths(map(rounded_level, audio_levels))
             covered = sum(length for length, _ in (*video_runs, *audio_runs))
-            if covered != x.shape[1]:
-                raise ValueError(f"noise levels cover {covered} tokens, the input has {x.shape[1]}")
+            if covered != tokens:
+                raise ValueError(f"noise levels cover {covered} tokens, the input has {tokens}")
             if len(video_runs) + len(audio_runs) <= MOST_SPANS:
                 factors = sorted({level for _, level in (*video_runs, *audio_runs)})
-                spans = spans_of(video_runs, audio_runs, factors)
-        if spans is None:
-            levels = self._token_levels(video_levels, audio_levels, grid, x.shape[0])
+                rows = [spans_of(runs, factors) for runs in (video_runs, audio_runs, [*video_runs, *audio_runs])]
+        if rows is None:
+            levels = self._token_levels(video_levels, audio_levels, grid, streams[0].shape[0])
             factors = levels.unique().tolist()
-            fused = torch.bucketize(levels, torch.tensor(factors)).to(x.device)
-            stream = fused.clone()
-            stream[:, video_tokens:] += len(factors)
-        else:
-            stream, fused = spans
-        scale = self.config.temporal_rope_scaling_factor
-        rotation = rope_table(grid, audio_tokens, self.config.head_dim, scale, x.device)
-        return factors, Layout(video_tokens, audio_tokens, stream, fused, rotation)
+            fused = torch.bucketize(levels, torch.tensor(factors)).to(device)
+            rows = [fused[:, :video_tokens], fused[:, video_tokens:], fused]
+        return factors, Layout(video_tokens, audio_tokens, *rows, self._rotation(grid, audio_tokens, device))
+
+    def _rotation(self, grid, audio_tokens: int, device) -> Tensor:
+        """The rotary table; without gradients the last one is kept, for the next pass has the same."""
+        c = self.config
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return rope_table(grid, audio_tokens, c.head_dim, c.temporal_rope_scaling_factor, device)
+        key = (grid, audio_tokens, device)
+        if self._last_rotation is None or self._last_rotation[0] != key:
+            table = rope_table(grid, audio_tokens, c.head_dim, c.temporal_rope_scaling_factor, device)
+            self._last_rotation = key, table
+        return self._last_rotation[1]
+
+    def forget(self) -> None:
+        """Free what is kept between passes."""
+        self._last_rotation = None
 
     def _token_levels(self, video_levels: NoiseLevels, audio_levels: NoiseLevels, grid, batch: int) -> Tensor:
         """Levels `[batch, N]` on the CPU, a patch taking the mean of its latent values."""
@@ -249,16 +265,13 @@ def run_lengths(levels: Iterable[float], tokens: int = 1) -> list[tuple[int, flo
     return [run for run in runs if run[0]]
 
 
-def spans_of(video_runs, audio_runs, factors: list[float]) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """(stream rows, fused rows) of stretches of equal noise, see `Layout`."""
-    stream: list[Span] = []
-    fused: list[Span] = []
+def spans_of(runs: Iterable[tuple[int, float]], factors: list[float]) -> tuple[Span, ...]:
+    """Stretches of equal noise with the row of their timestep, see `Layout`; equal neighbours become one."""
+    spans: list[Span] = []
     start = 0
-    for offset, runs in ((0, video_runs), (len(factors), audio_runs)):
-        for length, level in runs:
-            row = factors.index(level)
-            stream.append((start, start + length, offset + row))
-            merge = len(fused) > 0 and fused[-1][2] == row
-            fused.append((fused.pop()[0] if merge else start, start + length, row))
-            start += length
-    return tuple(stream), tuple(fused)
+    for length, level in runs:
+        row = factors.index(level)
+        merge = len(spans) > 0 and spans[-1][2] == row
+        spans.append((spans.pop()[0] if merge else start, start + length, row))
+        start += length
+    return tuple(spans)

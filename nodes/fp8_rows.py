@@ -1,5 +1,6 @@
 """The released fp8 layout in the host's memory management: fp8 weights with one scale per output row."""
 
+import contextlib
 import weakref
 
 import comfy.float
@@ -28,10 +29,13 @@ class RowScaledPatch:
 class RowScaledOps(comfy.ops.manual_cast):
     """The host's casting layers, whose Linear also keeps fp8 rows with their scales.
 
-    The weight is cast for each use and the scale is applied to the output, where it is one number per feature.
+    The weight is cast for each use. Its scale goes into the cast numbers, or into the output where those are fewer.
     """
 
     class Linear(comfy.ops.manual_cast.Linear):
+        ready: tuple[Tensor, Tensor] | None = None  # weight and bias as real numbers, see `kept`
+        _scale_there: tuple[Tensor, Tensor] | None = None
+
         def _load_from_state_dict(self, state_dict, prefix, *args):
             scale = state_dict.pop(prefix + SCALE[1:], None)
             if scale is None:
@@ -55,20 +59,61 @@ class RowScaledOps(comfy.ops.manual_cast):
             """Scales of the rows that are in place: a patched weight brings its own, the file's rows have the file's."""
             return getattr(self.weight, "row_scale", self.weight_scale)
 
+        def scale_like(self, input: Tensor) -> Tensor:
+            """The scales on input's device, where they stay: to copy them for each call would make the host wait."""
+            scale = self.scale
+            if scale.device == input.device and scale.dtype == input.dtype:
+                return scale
+            known = self._scale_there
+            if (
+                known is None
+                or known[0] is not scale
+                or known[1].device != input.device
+                or known[1].dtype != input.dtype
+            ):
+                self._scale_there = known = scale, comfy.ops.cast_to_input(scale, input)
+            return known[1]
+
+        def real_numbers(self, input: Tensor):
+            """(weight, bias, what `uncast_bias_weight` wants) with scales and patches applied."""
+            patches = self.weight_function
+            # patches computed on the fly want the real numbers first; half precision has too small a range for bare scales
+            careful = bool(patches) or input.dtype == torch.float16
+            self.weight_function = [self.convert_weight, *patches] if careful else []
+            try:
+                weight, bias, stream = comfy.ops.cast_bias_weight(self, input, offloadable=True)
+            finally:
+                self.weight_function = patches
+            if not careful:  # the cast has made these numbers
+                weight.mul_(self.scale_like(input)[:, None])
+            return weight, bias, stream
+
+        @contextlib.contextmanager
+        def kept(self, input: Tensor):
+            """Keeps the real numbers for several calls."""
+            if self.weight_scale is None or torch.is_grad_enabled():
+                yield
+                return
+            weight, bias, stream = self.real_numbers(input)
+            self.ready = weight, bias.clone()  # the host may reuse the memory of its cast
+            comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+            try:
+                yield
+            finally:
+                self.ready = None
+
         def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
             if self.weight_scale is None:
                 return super().forward_comfy_cast_weights(input)
-            # Patches computed on the fly want the real numbers first; sums over unscaled rows would overflow half precision.
-            if self.weight_function or input.dtype == torch.float16:
-                patches = self.weight_function
-                self.weight_function = [self.convert_weight, *patches]
-                try:
-                    return super().forward_comfy_cast_weights(input)
-                finally:
-                    self.weight_function = patches
-            weight, bias, stream = comfy.ops.cast_bias_weight(self, input, offloadable=True)
-            scale = comfy.ops.cast_to_input(self.scale, input)
-            out = torch.addcmul(bias, nn.functional.linear(input, weight), scale)
+            if self.ready is not None:
+                return nn.functional.linear(input, *self.ready)
+            few = input.numel() < self.in_features**2  # fewer numbers to scale in the output than in the weight
+            if few and not self.weight_function and input.dtype != torch.float16:
+                weight, bias, stream = comfy.ops.cast_bias_weight(self, input, offloadable=True)
+                out = torch.addcmul(bias, nn.functional.linear(input, weight), self.scale_like(input))
+            else:  # also because sums over unscaled rows would overflow half precision
+                weight, bias, stream = self.real_numbers(input)
+                out = nn.functional.linear(input, weight, bias)
             comfy.ops.uncast_bias_weight(self, weight, bias, stream)
             return out
 

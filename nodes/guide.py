@@ -68,10 +68,14 @@ class NavaGuidance(comfy.samplers.CFGGuider):
 
     def predict_noise(self, x, timestep, model_options={}, seed=None):
         conds = {COND: self.conds["positive"], UNCOND: self.conds["negative"]} | self.conds
-        sigma, (first, last) = float(timestep.max()), self.contrast_sigmas
-        weights = {name: w for name, w in self.weights.items() if is_active(conds[name], sigma)}
-        if not first >= sigma >= last:
-            weights = {name: w for name, w in weights.items() if name == UNCOND}
+        weights = self.weights
+        if self.contrast_range != (0.0, 1.0) or any(
+            map(is_timed, conds.values())
+        ):  # else the host need not wait for sigma
+            sigma, (first, last) = float(timestep.max()), self.contrast_sigmas
+            weights = {name: w for name, w in weights.items() if is_active(conds[name], sigma)}
+            if not first >= sigma >= last:
+                weights = {name: w for name, w in weights.items() if name == UNCOND}
         run = [conds[p] if p == COND or p in weights else None for p in PASSES]
         outputs = comfy.samplers.calc_cond_batch(self.inner_model, run, x, timestep, model_options)
         name_unused(model_options, self.told)
@@ -104,6 +108,11 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         if len(parts) == 2:
             return tuple(parts)
         return (None, parts[0]) if self.lone_audio else (parts[0], None)
+
+
+def is_timed(conds) -> bool:
+    """Whether any of these conditions acts in a part of sampling only."""
+    return any("timestep_start" in c or "timestep_end" in c for c in conds)
 
 
 def is_active(conds, sigma: float) -> bool:

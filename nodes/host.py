@@ -11,10 +11,10 @@ from comfy import (
     model_base,
     model_management,
     model_patcher,
+    model_prefetch,
     supported_models_base,
     utils,
 )
-from comfy.ldm.flux.math import apply_rope1
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_base import ModelType
 from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow, reshape_sigma
@@ -25,7 +25,7 @@ from ..nava_core.config import NavaConfig
 from ..nava_core.latents import audio_to_tokens, tokens_to_audio
 from ..nava_core.schedule import FIRST_SIGMA
 from ..nava_core.transformer import NavaTransformer
-from . import lora
+from . import kernels, lora
 from .checks import check_conditioning, check_latents, check_model_options, check_places, check_schedule
 from .formats import AUDIO_CHANNELS, is_audio
 from .live import LiveView
@@ -47,7 +47,17 @@ class NavaDiffusionModel(NavaTransformer):
     """The transformer behind the calling convention of ComfyUI's diffusion models."""
 
     def __init__(self, config: NavaConfig, device=None, dtype=None, operations=None):
-        super().__init__(config, operations, optimized_attention, apply_rope1, device, dtype)
+        super().__init__(
+            config,
+            operations,
+            optimized_attention,
+            kernels.rotate,
+            device,
+            dtype,
+            activated=kernels.activated,
+            adaln=kernels.adaln,
+            held=kernels.held,
+        )
         self.in_channels = max(config.vid_in_dim, AUDIO_CHANNELS)  # RenormCFG asks how many channels to look at
 
     def forward(self, x, timestep, context, transformer_options={}, **kwargs):
@@ -84,6 +94,12 @@ class NavaDiffusionModel(NavaTransformer):
         if isinstance(x, (list, tuple)):
             return [video_out, audio_out]
         return video_out if audio is None else audio_out
+
+    def weights_ahead(self, device, options):
+        """Where VRAM is managed dynamically, a block's weights cross the bus together, while the one before computes."""
+        blocks = [*self.double_blocks, *self.single_blocks]
+        queue = model_prefetch.make_prefetch_queue(blocks, device, options.get("transformer_options", {}))
+        return lambda block: model_prefetch.prefetch_queue_pop(queue, device, block)
 
     def _text_memory(self, context, transformer_options) -> dict | None:
         """Where this pass keeps the keys and values of its context, if there is a run to keep them for, and room."""
@@ -309,7 +325,8 @@ class NavaModel(model_base.BaseModel):
             tokens = input_shape[2]
         else:  # a packed latent does not say how its numbers divide, but almost all of them are picture
             tokens = math.prod(input_shape[1:]) / (c.vid_in_dim * math.prod(c.patch_size))
-        inside = c.activation_values(tokens, input_shape[0]) * model_management.dtype_size(self.get_dtype_inference())
+        itemsize = model_management.dtype_size(self.get_dtype_inference())
+        inside = c.activation_values(tokens, input_shape[0], itemsize) * itemsize
         return inside + OUTSIDE_COPIES * math.prod(input_shape) * 4
 
 
@@ -338,6 +355,7 @@ def unpacked_latents(executor, noise, latent_image, sampler, sigmas, denoise_mas
                                 disable_pbar, seed, latent_shapes)  # fmt: skip
     finally:
         options.pop(TEXT_MEMORIES, None)
+        model.diffusion_model.forget()
 
 
 def _sample_unpacked(executor, model, noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed,

@@ -107,7 +107,7 @@ def speed(name: str, config: NavaConfig, size, steps: int, device="cpu", dtype=t
         "of_matrix_rate": round(work / seconds / rate, 3),
         "matrix_gflops": round(rate / 1e9, 1),
         "peak_mb": round(peak / 1e6, 1),
-        "estimated_mb": round(config.activation_values(tokens) * dtype.itemsize / 1e6, 1),
+        "estimated_mb": round(config.activation_values(tokens, 1, dtype.itemsize) * dtype.itemsize / 1e6, 1),
     }
 
 
