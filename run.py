@@ -108,10 +108,10 @@ def main() -> int:
     two = commands.add_parser("serve", parents=[with_models], help="ComfyUI with the pack, for a browser")
     two.add_argument("--port", type=int, default=8188)
     commands.add_parser("test", help="lint and all tests; anything more goes to pytest (-k NAME)")
-    three = commands.add_parser("convert", help="write a checkpoint as bf16 or fp8, in bounded memory")
+    three = commands.add_parser("convert", help="write a checkpoint in another number format, in bounded memory")
     three.add_argument("source", type=Path)
     three.add_argument("target", type=Path)
-    three.add_argument("--dtype", choices=["bf16", "fp8"], required=True)
+    three.add_argument("--dtype", choices=["bf16", "fp8", "int8", "mxfp8", "nvfp4", "q8_0"], required=True)
     four = commands.add_parser("bench", help="speed, memory and precision, as a table, JSON and a plot")
     four.add_argument("--out", type=Path, default=Path("bench"), help="folder for bench.json and bench.svg")
     four.add_argument(

@@ -18,16 +18,24 @@ from .checkpoint import (
     CheckpointError,
     dequantized_rows,
     identify,
+    key_prefix,
     read_header,
     refuse_foreign_quantization,
     without_prefix,
 )
+from .gguf_file import stored_shape, write_gguf
+from .host_formats import FORMATS, fits, layout_of, packed
 
 # The Linear layers that the released fp8 file keeps in fp8.
 FP8_LAYER = re.compile(r"(double|single)_blocks\.\d+\.(self_attn|cross_attn|ffn)\.\w+\.weight$")
 NORM = re.compile(r"norm_\w+\.weight$")
 FP8_MAX = torch.finfo(torch.float8_e4m3fn).max
-DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float8_e4m3fn: "F8_E4M3"}
+DTYPE_NAMES = {
+    torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float8_e4m3fn: "F8_E4M3",
+    torch.int8: "I8", torch.uint8: "U8",
+}  # fmt: skip
+GGUF = "q8_0"
+DTYPES = ("bf16", "fp8", *FORMATS, GGUF)
 
 
 def quantized_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,8 +54,10 @@ def is_fp8_layer(key: str) -> bool:
 def convert(
     source: str | Path, target: str | Path, dtype: str, progress: Callable[[int, int], None] | None = None
 ) -> bool:
-    """Write a checkpoint as `dtype`: "bf16", or "fp8" in the released layout. Keys keep their prefix.
+    """Write a checkpoint as `dtype`: "bf16", "fp8" in the released layout, one of ComfyUI's (`host_formats.FORMATS`), or
+    "q8_0", a GGUF file.
 
+    Keys keep their prefix, but in GGUF files. What the released fp8 file keeps in bf16 stays bf16 in every format.
     One tensor is in memory at a time. The file appears under its name only when it is complete, and nothing is ever
     overwritten. Returns whether every value was kept exactly. Raises CheckpointError.
     """
@@ -57,44 +67,64 @@ def convert(
     identify(without_prefix(shapes), metadata, source.name)
     if target.exists():
         raise CheckpointError(f"{target} exists already: choose another name, or remove it first")
-    if target.suffix != ".safetensors":
-        raise CheckpointError(f"{target.name}: the name must end in .safetensors")
-    if dtype not in ("bf16", "fp8"):
-        raise CheckpointError(f"dtype {dtype!r} is not known, choose bf16 or fp8")
+    if dtype not in DTYPES:
+        raise CheckpointError(f"dtype {dtype!r} is not known, choose one of {', '.join(DTYPES)}")
+    ending = ".gguf" if dtype == GGUF else ".safetensors"
+    if target.suffix != ending:
+        raise CheckpointError(f"{target.name}: the name must end in {ending}")
     keys = [k for k in shapes if not k.endswith(SCALE)]
     layout: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
     for key in keys:
-        as_fp8 = dtype == "fp8" and is_fp8_layer(key)
-        layout[key] = (torch.float8_e4m3fn if as_fp8 else torch.bfloat16, shapes[key])
-        if as_fp8:
-            layout[key.removesuffix(".weight") + SCALE] = (torch.bfloat16, shapes[key][:1])
-    needed = sum(math.prod(shape) * dtype.itemsize for dtype, shape in layout.values())
+        layer, quantised = key.removesuffix(".weight"), is_fp8_layer(key)
+        if dtype in FORMATS and quantised and fits(dtype, shapes[key]):
+            layout |= {layer + suffix: entry for suffix, entry in layout_of(dtype, shapes[key]).items()}
+        elif dtype == "fp8" and quantised:
+            layout |= {key: (torch.float8_e4m3fn, shapes[key]), layer + SCALE: (torch.bfloat16, shapes[key][:1])}
+        else:
+            layout[key] = (torch.bfloat16, shapes[key])
+    packable = {k for k in keys if dtype == GGUF and is_fp8_layer(k) and shapes[k][1] % 32 == 0}
+    needed = sum(math.prod(shape) * kind.itemsize for kind, shape in layout.values())
+    if dtype == GGUF:
+        needed = sum(math.prod(stored_shape(shapes[k], k in packable)) for k in keys)
     free = shutil.disk_usage(target.parent).free if target.parent.is_dir() else needed
     if free < needed:
         raise CheckpointError(no_room(target, f"{free / 1e9:.1f} GB are free", needed))
     lossless = True
 
-    def tensors() -> Iterator[Tensor]:
-        nonlocal lossless
+    def weights() -> Iterator[tuple[str, Tensor]]:
         with safetensors.safe_open(source, framework="pt") as file:
             for i, key in enumerate(keys):
                 weight = file.get_tensor(key)
                 scale = key.removesuffix(".weight") + SCALE
                 if scale in shapes:
                     weight = dequantized_rows(weight, file.get_tensor(scale), torch.float32)
-                if layout[key][0] == torch.float8_e4m3fn:
-                    rows, scales = quantized_rows(weight)
-                    lossless &= torch.equal(dequantized_rows(rows, scales, torch.float32), weight.float())
-                    yield rows
-                    yield scales
-                else:
-                    out = weight.to(torch.bfloat16)
-                    lossless &= torch.equal(out.float(), weight.float())
-                    yield out
+                yield key, weight
                 if progress is not None:
                     progress(i + 1, len(keys))
 
+    def tensors() -> Iterator[Tensor]:
+        nonlocal lossless
+        for key, weight in weights():
+            if key.removesuffix(".weight") + ".comfy_quant" in layout:
+                lossless = False
+                yield from packed(dtype, weight).values()
+            elif layout[key][0] == torch.float8_e4m3fn:
+                rows, scales = quantized_rows(weight)
+                lossless &= torch.equal(dequantized_rows(rows, scales, torch.float32), weight.float())
+                yield rows
+                yield scales
+            else:
+                out = weight.to(torch.bfloat16)
+                lossless &= torch.equal(out.float(), weight.float())
+                yield out
+
     try:
+        if dtype == GGUF:
+            prefix = key_prefix(shapes)
+            names = {k.removeprefix(prefix): shapes[k] for k in keys}
+            own = {k.removeprefix(prefix) for k in packable}
+            write_gguf(target, names, own, metadata, (weight for _, weight in weights()))
+            return False
         write_safetensors(target, layout, metadata, tensors())
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

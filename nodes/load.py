@@ -22,6 +22,7 @@ from comfy_api.latest import io
 from ..nava_core import checkpoint, files
 from ..nava_core.gguf_file import read_gguf
 from .fp8_rows import RowScaledOps, has_row_scales
+from .ggml_blocks import BlockOps
 from .host import build_patcher
 
 DTYPES = {
@@ -84,8 +85,10 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
     name, weights = Path(path).name, None
     if path.endswith((".safetensors", ".sft")):
         shapes, metadata = checkpoint.read_header(path)
+    elif path.endswith(".gguf"):
+        weights, shapes, metadata = read_gguf(path, packed=weight_dtype == "default")
     else:
-        weights, metadata = read_gguf(path) if path.endswith(".gguf") else read_weights(path)
+        weights, metadata = read_weights(path)
         shapes = {k: tuple(v.shape) for k, v in weights.items()}
     config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
     if weights is None:
@@ -98,9 +101,11 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
             raise ValueError(f"NavaModelLoader, weight_dtype: {name} is fp8 already. Choose default.")
         # what is not an fp8 row is bf16 in these files, and computing follows it where the device can
         options = {"dtype": DTYPES[weight_dtype] or compute_dtype(), "operations": RowScaledOps}
+    elif path.endswith(".gguf") and any(w.dtype == torch.uint8 for w in weights.values()):
+        options = {"dtype": compute_dtype(), "operations": BlockOps}
     model = build_patcher(weights, config, disable_dynamic=disable_dynamic, **options)
-    if options.get("operations") is RowScaledOps:
-        # Hooks would keep patched weights as real numbers and write them into rows of fp8.
+    if options.get("operations") in (RowScaledOps, BlockOps):
+        # Hooks would keep patched weights as real numbers and write them into rows of fp8, or blocks.
         model.hook_mode = comfy.hooks.EnumHookMode.MinVram
     model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
     return model
