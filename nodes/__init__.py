@@ -16,6 +16,7 @@ from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
 from .lora_streams import NavaLoraLoader
 from .meters import NavaFixLag, NavaSyncMeter
 from .sample import NavaSamplerSelect, NavaScheduler
+from .step_cache import NavaStepCache
 from .text import NavaTextEncode
 from .training import NavaTrainingClip
 from .voice import NavaVoice, NavaVoiceEncoderLoader
@@ -39,6 +40,7 @@ class NavaExtension(ComfyExtension):
             NavaEmptyLatent,
             NavaFirstFrame,
             NavaAttention,
+            NavaStepCache,
             NavaGuider,
             NavaScheduler,
             NavaSamplerSelect,
