@@ -4,8 +4,10 @@ import logging
 import sys
 
 import torch
-from comfy.ldm.modules.attention import get_attention_function
+import torch.nn.functional as F
+from comfy.ldm.modules import attention as host_attention
 from comfy_api.latest import io
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .host import require_nava
 
@@ -14,10 +16,51 @@ OVERRIDE = "optimized_attention_override"
 HALF = (torch.float16, torch.bfloat16)
 KERNELS = {
     "pytorch": ("torch", None, None),
+    "cudnn": ("torch", tuple(range(8, 129, 8)), HALF),
     "sage": ("sageattention", (64, 96, 128), HALF),
     "sage3": ("sageattn3", (64, 128), HALF),
     "flash": ("flash-attn", (32, 64, 96, 128, 160, 192, 224, 256), HALF),
 }
+
+
+# cuDNN first; what it cannot take, torch gives to the others
+CUDNN_FIRST = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+
+
+def attention_cudnn(q, k, v, heads, mask=None, skip_reshape=False, skip_output_reshape=False, **_):
+    """As the host's attention functions, by cuDNN: the host asks torch for flash attention first."""
+    if not skip_reshape:
+        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    with sdpa_kernel(CUDNN_FIRST, set_priority=True):
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return out if skip_output_reshape else out.transpose(1, 2).flatten(2)
+
+
+def function_of(kernel: str):
+    """The attention function of this name, or None where its package is missing."""
+    return attention_cudnn if kernel == "cudnn" else host_attention.get_attention_function(kernel, None)
+
+
+def what_auto_takes() -> str:
+    """The host's choice, what it does here, and what else there is."""
+    chosen = host_attention.optimized_attention.__name__
+    installed = [name for name in KERNELS if function_of(name) is not None]
+    if not torch.cuda.is_available():
+        return f"auto takes ComfyUI's {chosen}; there is no NVIDIA or AMD card here, so nothing else would be faster"
+    major, minor = torch.cuda.get_device_capability()
+    said = f"auto takes ComfyUI's {chosen} on {torch.cuda.get_device_name()} (compute capability {major}.{minor})"
+    if chosen == "attention_sage":
+        return f"{said}; the sageattention package picks the number formats that fit this card by itself"
+    if chosen == "attention_pytorch":
+        said += ", where torch tries flash attention first and cuDNN next"
+        if major == 9:
+            said += "; cudnn is often faster on this kind of card"
+    return f"{said}; installed: {', '.join(installed)}"
 
 
 def obstacle(name: str, q: torch.Tensor, head_size: int, mask) -> str | None:
@@ -68,8 +111,9 @@ class NavaAttention(io.ComfyNode):
                     "kernel",
                     options=["auto", *KERNELS],
                     default="auto",
-                    tooltip="auto: what ComfyUI was started with. sage, sage3 and flash need their package; where they "
-                    "cannot take a case they step aside and say so.",
+                    tooltip="auto: what ComfyUI was started with; the log says what that is here. cudnn: NVIDIA's own, often faster "
+                    "on Hopper cards. sage, sage3 and flash need their package. Where a kernel cannot take a case it steps "
+                    "aside and says so.",
                 ),
             ],
             outputs=[io.Model.Output()],
@@ -82,8 +126,10 @@ class NavaAttention(io.ComfyNode):
         options = model.model_options["transformer_options"] = model.model_options.get("transformer_options", {}).copy()
         if getattr(options.get(OVERRIDE), "made_by_nava", False):
             del options[OVERRIDE]  # another node's is left where it is
-        if kernel != "auto":
-            function = get_attention_function(kernel, None)
+        if kernel == "auto":
+            logging.info("NavaAttention: %s", what_auto_takes())
+        else:
+            function = function_of(kernel)
             if function is None:
                 package = KERNELS[kernel][0]
                 raise ValueError(
