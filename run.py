@@ -49,10 +49,10 @@ def convert(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def bench(options: argparse.Namespace, _: list[str]) -> int:
-    env = environment.prepare()
-    return in_environment(
-        env, "tools/bench.py", "--out", str(options.out.resolve()), *(["--load"] if options.load else [])
-    )
+    env, out = environment.prepare(), ["--out", str(options.out.resolve())]
+    if options.gpu:
+        return in_environment(env, "tools/bench_gpu.py", *out)
+    return in_environment(env, "tools/bench.py", *out, *(["--load"] if options.load else []))
 
 
 def train(options: argparse.Namespace, _: list[str]) -> int:
@@ -116,6 +116,11 @@ def main() -> int:
     four.add_argument("--out", type=Path, default=Path("bench"), help="folder for bench.json and bench.svg")
     four.add_argument(
         "--load", action="store_true", help="also load a file of more than 4 GB (written and removed again)"
+    )
+    four.add_argument(
+        "--gpu",
+        action="store_true",
+        help="the released model on this machine's graphics card, inside ComfyUI, in 8 minutes",
     )
     five = commands.add_parser(
         "train", help="train a model from a config file; start it again to go on where it stopped"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import FFN_TOKENS
+from .rope import keeps_values
 
 Span = tuple[int, int, int]  # start token, end token, row of the modulation table
 # Where each token's modulation stands in its table: stretches of tokens, or (for masks that divide a frame) `[B, N]`.
@@ -63,7 +64,7 @@ class Layout:
 
 def activated(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(GELU(x))`; without gradients x is written over."""
-    if torch.is_grad_enabled():
+    if keeps_values():
         return layer(nn.functional.gelu(x, approximate="tanh"))
     return layer(torch.ops.aten.gelu_(x, approximate="tanh"))
 
@@ -126,7 +127,7 @@ def within(rows: Rows, start: int, end: int) -> Rows:
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, rows: Rows) -> Tensor:
     """`x * (1 + scale) + shift`, with `shift, scale [B, R, dim]` chosen per stretch or per token. x is written over."""
     pieces = stretches(rows, shift, scale + 1)
-    if torch.is_grad_enabled():
+    if keeps_values():
         return joined([torch.addcmul(own, x[:, a:b], factor) for a, b, own, factor in pieces])
     for a, b, own, factor in pieces:
         torch.addcmul(own, x[:, a:b], factor, out=x[:, a:b])
@@ -136,7 +137,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, rows: Rows) -> Tensor:
 def gated_add(x: Tensor, update: Tensor, gate: Tensor, rows: Rows) -> Tensor:
     """`x + gate * update`, with `gate [B, R, dim]` chosen per stretch or per token. x is written over."""
     pieces = stretches(rows, gate)
-    if torch.is_grad_enabled():
+    if keeps_values():
         return joined([torch.addcmul(x[:, a:b], update[:, a:b], own) for a, b, own in pieces])
     for a, b, own in pieces:
         x[:, a:b].addcmul_(update[:, a:b], own)
@@ -286,7 +287,7 @@ class Block(nn.Module):
         if length <= FFN_TOKENS:
             return update(x, shift, scale, gate, rows)
         spans = [(a, min(a + FFN_TOKENS, length)) for a in range(0, length, FFN_TOKENS)]
-        if torch.is_grad_enabled():
+        if keeps_values():
             return joined([update(x[:, a:b], shift, scale, gate, within(rows, a, b)) for a, b in spans])
         for i in range(x.shape[0]):  # one clip at a time: its tokens lie together
             row = slice(i, i + 1)
@@ -299,7 +300,7 @@ class Block(nn.Module):
 
 def added(x: Tensor, update: Tensor) -> Tensor:
     """`x + update`; without gradients x is written over."""
-    return x + update if torch.is_grad_enabled() else x.add_(update)
+    return x + update if keeps_values() else x.add_(update)
 
 
 class Head(nn.Module):

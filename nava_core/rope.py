@@ -13,6 +13,11 @@ BASE = 10000.0
 FLOAT64_DEVICES = ("cpu", "cuda", "meta")  # others (Apple, some Intel, DirectML) may have none
 
 
+def keeps_values() -> bool:
+    """Whether nothing may be written over: gradients need it, and a compiler finds better ways of its own."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+
+
 def _turns(length: int, step: float, pairs: int, device) -> Tensor:
     """Rotations `[length, pairs, 2, 2]` at positions 0, step, 2 step … on an axis that owns `pairs` channel pairs.
 
@@ -55,7 +60,7 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
 
     Without gradients x is written over, some tokens at a time.
     """
-    if torch.is_grad_enabled():
+    if keeps_values():
         return _rotated(x, table).to(x.dtype)
     for part, turns in zip(x.split(ROPE_TOKENS, dim=1), table.split(ROPE_TOKENS, dim=1), strict=True):
         part.copy_(_rotated(part, turns))

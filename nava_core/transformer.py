@@ -11,7 +11,7 @@ from . import operations as torch_operations
 from .attention import attention as torch_attention
 from .blocks import AudioPatchEmbedding, Block, Head, Layout, Parts, Span, SpeakerEmbedding, joined
 from .config import NavaConfig
-from .rope import FLOAT64_DEVICES, rope_table
+from .rope import FLOAT64_DEVICES, keeps_values, rope_table
 from .rope import rotate as torch_rotate
 
 # How noisy things are, from 0 (clean) to 1: a number per latent frame or audio token; or, where clips of a batch differ
@@ -219,7 +219,7 @@ class NavaTransformer(nn.Module):
     def _rotation(self, grid, audio_tokens: int, device) -> Tensor:
         """The rotary table; without gradients the last one is kept, for the next pass has the same."""
         c = self.config
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if keeps_values():
             return rope_table(grid, audio_tokens, c.head_dim, c.temporal_rope_scaling_factor, device)
         key = (grid, audio_tokens, device)
         if self._last_rotation is None or self._last_rotation[0] != key:

@@ -25,3 +25,43 @@ def test_a_bench_cut_short_has_written_what_it_had(tmp_path, monkeypatch):
     report = json.loads((tmp_path / "bench.json").read_text())
     assert [row["name"] for row in report["speed"]] == ["one", "two"] and report["complete"] is False
     assert "one" in (tmp_path / "bench.svg").read_text(encoding="utf-8")
+
+
+def test_the_bench_for_cards_runs_through(nava, monkeypatch):
+    """On the CPU, on a small model: every row that does not need a card is made, and what takes too long is named."""
+    import time
+
+    import bench_gpu
+    import torch
+
+    from nava_core import NavaConfig
+
+    small = NavaConfig(
+        dim=128,
+        num_heads=1,
+        num_double_layers=1,
+        num_single_layers=1,
+        ffn_dim=256,
+        freq_dim=32,
+        text_dim=32,
+        text_len=16,
+    )
+    inside = bench_gpu.inside_comfyui(cpu=True)
+    monkeypatch.setattr(bench_gpu, "matrix_rate", lambda *_: 1e9)
+    card = bench_gpu.Card("cpu", time.monotonic() + 300, torch.float32)
+    kept = []
+    report = bench_gpu.measure(
+        inside,
+        card,
+        small,
+        {"small": (2, 4, 4), "large": (3, 4, 4)},
+        keep=lambda r: kept.append(len(r["speed"])),
+        attention=(1, 1, 8, 16),
+    )
+    assert report["complete"] and not report["left_out"]
+    made = [row["name"] for row in report["speed"]]
+    assert {f"{n}, {k}, pytorch" for n in ("small", "large") for k in ("bf16", "fp8", "int8")} <= set(made)
+    assert {row["name"] for row in report["steps"]} == {"large, bf16", "large, fp8", "large, int8"}
+    assert all(row["ms_per_pass"] > 0 for row in report["speed"]) and kept[-1] == len(made)
+    late = bench_gpu.measure(inside, bench_gpu.Card("cpu", 0.0, torch.float32), small, {"small": (2, 4, 4)})
+    assert late["left_out"] == ["attention back ends", "bf16", "fp8", "int8"] and late["complete"] is False
