@@ -78,14 +78,14 @@ class RowScaledOps(comfy.ops.manual_cast):
             """(weight, bias, what `uncast_bias_weight` wants) with scales and patches applied."""
             patches = self.weight_function
             # patches computed on the fly want the real numbers first; half precision has too small a range for bare scales
-            careful = bool(patches) or input.dtype == torch.float16
-            self.weight_function = [self.convert_weight, *patches] if careful else []
+            if not patches and input.dtype != torch.float16:
+                weight, bias, stream = comfy.ops.cast_bias_weight(self, input, offloadable=True)
+                return weight.mul_(self.scale_like(input)[:, None]), bias, stream  # the cast has made these numbers
+            self.weight_function = [self.convert_weight, *patches]
             try:
                 weight, bias, stream = comfy.ops.cast_bias_weight(self, input, offloadable=True)
             finally:
                 self.weight_function = patches
-            if not careful:  # the cast has made these numbers
-                weight.mul_(self.scale_like(input)[:, None])
             return weight, bias, stream
 
         @contextlib.contextmanager

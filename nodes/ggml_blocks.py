@@ -38,13 +38,15 @@ class BlockOps(comfy.ops.manual_cast):
         def real_numbers(self, input: Tensor):
             """(weight, bias, what `uncast_bias_weight` wants), patches applied."""
             patches = self.weight_function
-            self.weight_function = []
+            if patches:  # they come after the blocks have become numbers
+                self.weight_function = []
             try:
                 weight, bias, stream = comfy.ops.cast_bias_weight(
                     self, dtype=torch.uint8, device=input.device, bias_dtype=input.dtype, offloadable=True
                 )
             finally:
-                self.weight_function = patches
+                if patches:
+                    self.weight_function = patches
             real = dequantized(weight, self.in_features, input.dtype)
             for patch in (*([self.patch] if self.patch is not None else []), *patches):
                 real = patch(real)
