@@ -209,7 +209,7 @@ def test_dialogue_colours_speakers(page):
 def test_size_panel(page):
     open_workflow(page, "nava_text_to_av")
     show(page, "NavaEmptyLatent")
-    wait_for_panel(page, "NavaEmptyLatent", "nava_size", "145 frames · 6.04 s · 152 audio steps · about 1.2 GB a pass")
+    wait_for_panel(page, "NavaEmptyLatent", "nava_size", "145 frames · 6.04 s · 152 audio steps · about 1.0 GB a pass")
     page.get_by_role("button", name="960×960").click()
     wait_for_panel(page, "NavaEmptyLatent", "nava_size", "GB a pass")
     values = page.evaluate(

@@ -70,7 +70,7 @@ def test_what_the_panels_say(nava):
         ("/nava/size", size | {"width": 320, "height": 192}),
         ("/nava/size", size | {"batch_size": "a"}),
     )
-    assert abs(two["gigabytes"] / one["gigabytes"] - 2) < 0.05 and not one["hints"] and one["memory"] == "1.2 GB"
+    assert abs(two["gigabytes"] / one["gigabytes"] - 2) < 0.05 and not one["hints"] and one["memory"] == "1.0 GB"
     assert small["memory"].endswith(" MB") and "far from" in small["hints"][0]
     assert status == 400
 
