@@ -79,7 +79,8 @@ class BlockOps(comfy.ops.manual_cast):
         # How the host merges a LoRA into such a weight: over real numbers, and then blocks of 8 bits.
 
         def convert_weight(self, weight: Tensor, inplace=False, **kwargs) -> Tensor:
-            return dequantized(weight, self.in_features, torch.float32) if weight.dtype == torch.uint8 else weight
+            # the host hands the bytes over as float32
+            return dequantized(weight.to(torch.uint8), self.in_features, torch.float32) if self.packed else weight
 
         def set_weight(self, weight: Tensor, inplace_update=False, seed=None, return_weight=False, **kwargs):
             if not self.packed:

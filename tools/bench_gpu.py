@@ -159,7 +159,7 @@ def guided_steps(nava, patcher, kind: str, name: str, size, free: float | None =
 
     config, steps = patcher.model.nava_config, math.ceil((4 * (size[0] - 1) + 1) * 25 / 24)
     video, audio = torch.zeros(1, config.vid_in_dim, *size), torch.zeros(1, 8, steps, config.audio_in_dim // 8)
-    latent, text = NestedTensor([video, audio]), [[torch.randn(1, 40, config.text_dim), {}]]
+    latent, text = NestedTensor([video, audio]), [[torch.randn(1, config.text_len, config.text_dim), {}]]
     ballast, marks = None, []
     if free is not None:
         model_management.unload_all_models()
