@@ -6,6 +6,8 @@ from server import PromptServer
 from . import routes
 from .attention import NavaAttention
 from .best_of import NavaBestOf
+from .cast import NavaCast
+from .compose import NavaCompose
 from .decode import NavaDecode
 from .dialogue import NavaDialogue
 from .first_frame import NavaFirstFrame
@@ -15,6 +17,7 @@ from .latent import NavaEmptyLatent
 from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
 from .lora_streams import NavaLoraLoader
 from .meters import NavaFixLag, NavaSyncMeter
+from .rewrite import NavaRewrite
 from .sample import NavaSamplerSelect, NavaScheduler
 from .step_cache import NavaStepCache
 from .text import NavaTextEncode
@@ -35,7 +38,10 @@ class NavaExtension(ComfyExtension):
             NavaVideoVAELoader,
             NavaVoiceEncoderLoader,
             NavaVoice,
+            NavaCast,
+            NavaCompose,
             NavaDialogue,
+            NavaRewrite,
             NavaTextEncode,
             NavaEmptyLatent,
             NavaFirstFrame,

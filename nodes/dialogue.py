@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..nava_core.dialogue import compose
 from ..nava_core.prompt import PromptError
+from .cast import NavaCastType
 
 
 class NavaDialogue(io.ComfyNode):
@@ -20,13 +21,15 @@ class NavaDialogue(io.ComfyNode):
                 io.String.Input("script", multiline=True, default="", tooltip="One spoken line per row: Name (how it is said): words. The name and the manner may be left out, the colon may not."),
                 io.String.Input("sounds", multiline=True, default="", tooltip="Ambience, effects and music around the voices."),
                 io.Boolean.Input("voices_by_name", default=True, tooltip="On: the NavaVoice of the same name speaks each line. Off: voices are taken in the order they are connected."),
+                NavaCastType.Input("cast", optional=True, tooltip="From NavaCast: everybody's look is written where they are first mentioned."),
             ],
             outputs=[io.String.Output("prompt", display_name="prompt", tooltip="For the prompt of NavaTextEncode.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, scene, script, sounds, voices_by_name) -> io.NodeOutput:
+    def execute(cls, scene, script, sounds, voices_by_name, cast=None) -> io.NodeOutput:
         try:
-            return io.NodeOutput(compose(scene, script, sounds, voices_by_name))
+            text = compose(scene, script, sounds, voices_by_name)
         except PromptError as error:
             raise PromptError(f"NavaDialogue, script: {error}.") from None
+        return io.NodeOutput(text if cast is None else cast.with_looks(text))

@@ -5,13 +5,17 @@ import json
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from aiohttp import web
 
 from ..nava_core import prompt as prompts
+from ..nava_core.cast import Cast
 from ..nava_core.config import NavaConfig
 from ..nava_core.dialogue import compose
 from ..nava_core.estimate import estimated_tokens
 from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLength, check_side, far_from_trained
+from ..nava_core.voice import Voice
+from .cast import NO_FILE, cast_files, read_cast
 
 MAX_BODY = 64 * 1024
 MAX_NAMES = 100
@@ -31,9 +35,10 @@ def remember_tokenizer(tokenizer) -> None:
     _tokenizer = weakref.ref(tokenizer)
 
 
-def describe_prompt(text: str, voices: list[str]) -> dict:
-    """Spoken spans, their voices, problems and length of a prompt."""
-    prompt = prompts.parse(text)
+def describe_prompt(text: str, voices: list[str], cast: Cast | None = None) -> dict:
+    """Spoken spans, their voices, problems and length of a prompt, with the looks of its cast in it."""
+    prompt = prompts.parse(text if cast is None else cast.with_looks(prompts.clean(text)))
+    characters = [c for c in (cast.characters if cast else ()) if c.name.casefold() not in map(str.casefold, voices)]
     tokenizer = _tokenizer()
     if tokenizer is not None:
         tokens = prompts.tokenize_with(tokenizer.tokenizer, prompt)
@@ -41,7 +46,7 @@ def describe_prompt(text: str, voices: list[str]) -> dict:
         tokens = prompts.tokenize(prompt, lambda t: [0] * estimated_tokens(t), 0)
     problems, warnings, speakers = list(prompt.problems), [], {}
     try:
-        binding = prompts.bind_voices(prompt, tokens, voices)
+        binding = prompts.bind_voices(prompt, tokens, voices, [c.name for c in characters])
         warnings = list(binding.warnings)
         speakers = dict(zip(binding.rows, binding.indices, strict=True))
     except prompts.PromptError as error:
@@ -62,6 +67,7 @@ def describe_prompt(text: str, voices: list[str]) -> dict:
         "exact": tokenizer is not None,
         "limit": prompts.TOKEN_LIMIT,
         "lines": lines,
+        "characters": [{"name": c.name, "look": c.look, "colour": c.colour} for c in characters],
         "problems": problems,
         "warnings": warnings,
         "hints": prompts.few(hints),
@@ -160,11 +166,32 @@ def answer_prompt(body: dict) -> dict:
         raise web.HTTPBadRequest(text="prompt must be a text")
     if not isinstance(voices, list) or len(voices) > MAX_NAMES or not all(isinstance(v, str) for v in voices):
         raise web.HTTPBadRequest(text=f"voices must be a list of at most {MAX_NAMES} names")
-    report = describe_prompt(text, voices)
+    cast, unusable = cast_of(body.get("cast"))
+    report = describe_prompt(text, voices, cast)
+    if unusable is not None:
+        report["problems"] = [unusable]
     if problem is not None:
         # There is no prompt to count as long as the script cannot be read.
         report |= {"problems": [problem], "warnings": [], "tokens": None}
     return report
+
+
+def cast_of(body) -> tuple[Cast | None, str | None]:
+    """The cast that NavaCast would make, and why it cannot."""
+    if body is None:
+        return None, None
+    rows, file, names = (
+        (body.get(k) for k in ("characters", "file", "voices")) if isinstance(body, dict) else [None] * 3
+    )
+    named = isinstance(names, list) and len(names) <= MAX_NAMES and all(isinstance(n, str) for n in names)
+    if not isinstance(rows, str) or not isinstance(file, str) or not named:
+        raise web.HTTPBadRequest(text="cast must have the texts characters and file, and voices, a list of names")
+    if file != NO_FILE and file not in cast_files():
+        return None, f"there is no cast {prompts.short(file)}"
+    try:
+        return read_cast(rows, file, [Voice(name, torch.zeros(0)) for name in names]), None
+    except ValueError as error:
+        return None, str(error)
 
 
 async def prompt_route(request: web.Request) -> web.Response:

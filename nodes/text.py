@@ -6,6 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from ..nava_core import prompt as prompts
+from ..nava_core.cast import speakers
+from .cast import NavaCastType
 from .host import SPOKEN_LINES, VOICE_POSITIONS, VOICES
 from .routes import remember_tokenizer
 from .voice import NavaVoiceType
@@ -70,6 +72,12 @@ class NavaTextEncode(io.ComfyNode):
                     ),
                     tooltip="Voices that speak the lines, in order or by name.",
                 ),
+                NavaCastType.Input(
+                    "cast",
+                    optional=True,
+                    tooltip="From NavaCast: everybody's look is written where they are first mentioned, and <S:Name> speaks "
+                    "with their voice.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("positive", display_name="positive"),
@@ -78,16 +86,17 @@ class NavaTextEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip, prompt, negative, voices: io.Autogrow.Type = None) -> io.NodeOutput:
+    def execute(cls, clip, prompt, negative, voices: io.Autogrow.Type = None, cast=None) -> io.NodeOutput:
         voices = [v for v in (voices or {}).values() if v is not None]
-        positive = prompts.parse(prompt)
+        positive = prompts.parse(prompt if cast is None else cast.with_looks(prompts.clean(prompt)))
+        characters = speakers(cast, voices)
         if not positive.text:
             raise prompts.PromptError("NavaTextEncode, prompt: it is empty. Describe the scene and its sounds.")
         if positive.problems:
             raise prompts.PromptError(f"NavaTextEncode, prompt: {'; '.join(positive.problems)}.")
         tokens = tokenize(clip, positive, "NavaTextEncode, clip")
         try:
-            binding = prompts.bind_voices(positive, tokens, [v.name for v in voices])
+            binding = prompts.bind_voices(positive, tokens, [v.name for v in voices], [c.name for c in characters])
         except prompts.PromptError as error:
             raise prompts.PromptError(f"NavaTextEncode, prompt: {error}.") from None
         warnings = list(binding.warnings)
@@ -96,9 +105,11 @@ class NavaTextEncode(io.ComfyNode):
         for warning in warnings:
             logging.warning("NavaTextEncode: %s", warning)
         extra = {}
-        if binding.rows and voices:
-            silence = torch.zeros_like(voices[0].embedding)
-            rows = [silence if i is None else voices[i].embedding for i in binding.indices]
+        embeddings = [v and v.embedding for v in (*voices, *(c.voice for c in characters))]
+        known = next((e for e in embeddings if e is not None), None)
+        if binding.rows and known is not None:
+            spoken = [None if i is None else embeddings[i] for i in binding.indices]
+            rows = [torch.zeros_like(known) if e is None else e for e in spoken]
             row_of = {position: row for row, position in enumerate(binding.rows)}
             extra = {
                 VOICES: torch.stack(rows),

@@ -7,7 +7,8 @@ import comfy.model_patcher
 import folder_paths
 from comfy_api.latest import io
 
-from ..nava_core.voice import AudioError, Voice, doubts, load_voice_encoder
+from ..nava_core.redimnet import SAMPLE_RATE
+from ..nava_core.voice import AudioError, Voice, doubts, load_voice_encoder, prepare
 from .load import is_there, naming
 
 NavaVoiceType = io.Custom("NAVA_VOICE")
@@ -63,7 +64,7 @@ class NavaVoice(io.ComfyNode):
                 io.Audio.Input("audio", tooltip="One person speaking; any sample rate and channel count. At most the first 30 s are heard."),
                 io.String.Input("name", default="", tooltip="Speaker's name, for <S:Name> in the prompt. May stay empty: then the voice is taken in order."),
             ],
-            outputs=[NavaVoiceType.Output("voice", display_name="voice", tooltip="For NavaTextEncode.")],
+            outputs=[NavaVoiceType.Output("voice", display_name="voice", tooltip="For NavaTextEncode, or for NavaCast.")],
         )  # fmt: skip
 
     @classmethod
@@ -75,7 +76,8 @@ class NavaVoice(io.ComfyNode):
         waveform, rate = audio["waveform"][:1], int(audio["sample_rate"])
         comfy.model_management.load_models_gpu([encoder])
         try:
-            embedding = encoder.model(waveform, rate)[0].cpu()
+            recording = prepare(waveform, rate)[0].cpu()
+            embedding = encoder.model(recording[None], SAMPLE_RATE)[0].cpu()
         except AudioError as error:
             raise AudioError(f"NavaVoice, audio: {error}. Connect a recording of one person speaking.") from None
         warnings = doubts(waveform, rate)
@@ -83,4 +85,4 @@ class NavaVoice(io.ComfyNode):
             warnings.append("it is a batch of recordings; only the first is heard")
         for warning in warnings:
             logging.warning("NavaVoice %s: about the recording: %s", name, warning)
-        return io.NodeOutput(Voice(name, embedding), ui={"text": warnings} if warnings else None)
+        return io.NodeOutput(Voice(name, embedding, recording), ui={"text": warnings} if warnings else None)

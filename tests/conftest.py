@@ -79,6 +79,7 @@ def base(tmp_path_factory):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(file)
     tiny.make_inputs(folder / "input")
+    shutil.copy(ROOT / "tests" / "language_model.py", folder / "custom_nodes")
     yield folder
     environment.clear(folder)
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nava_core import dialogue, silence, tidy
+from nava_core.additions import additions
 from nava_core.estimate import PIECE, estimated_tokens
 from nava_core.prompt import TOKEN_LIMIT, parse
 from nava_core.rewrite import RewriteError, check_source, rewrite
@@ -157,6 +158,12 @@ def test_what_cannot_be_kept_is_refused_first():
 def test_lines_stay_as_they_were_typed():
     source = "她说：<S:安娜>“今天的海，和那年一模一样！”<E>　<S>ｆｕｌｌ　ｗｉｄｔｈ<E>"
     assert [line.words for line in lines_of(source)] == ["“今天的海，和那年一模一样！”", "ｆｕｌｌ ｗｉｄｔｈ"]
+
+
+def test_additions_are_told_from_what_was_there():
+    pieces = additions("A cat sleeps.", "A grey cat sleeps. 很安静。")
+    assert [new for new, _ in pieces] == [False, True, False, True]
+    assert "".join(piece for _, piece in pieces) == "A grey cat sleeps. 很安静。"
 
 
 words = st.one_of(

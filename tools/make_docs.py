@@ -29,6 +29,18 @@ MORE = {
         "Example row: `Anna (quietly): You could have called.`",
         "例：`安娜（轻声）：你可以打个电话的。`",
     ),
+    "NavaRewrite": (
+        "Every spoken line of your prompt stands in the result once, in its order, letter for letter, under its name: code checks that, "
+        "not the language model. What a model breaks is tried again, up to three times, then mended with a warning; if that cannot be "
+        "done, your prompt goes on as it was, and the node says why. Nothing is downloaded and nothing leaves the machine. More: docs/prompts.md.",
+        "提示词中的每句台词都会原样出现一次，顺序、文字和名字都不变：这由程序检查，不靠语言模型。模型改坏的会重试，最多三次，"
+        "之后由程序修正并给出警告；修正不了时，原来的提示词照常使用，并说明原因。不下载任何东西，内容不会离开本机。更多见 docs/prompts.md。",
+    ),
+    "NavaCast": (
+        "Example row: `Anna: a woman in her thirties in a green sweater`. With Load Audio → NavaVoice (name Anna) → voices, "
+        "`<S:Anna>` speaks with that voice. Use recordings only of people who agreed to it.",
+        "例：`安娜：三十多岁、穿绿色毛衣的女人`。接上“加载音频”→“NAVA 声音”（名字 安娜）→ 声音后，`<S:安娜>` 就用这个声音说话。只使用本人同意的录音。",
+    ),
     "NavaJoin": (
         "For a longer scene: the last frame of a clip (ImageFromBatch) → NavaFirstFrame of the next → join both.",
         "做更长的场景：一段的末帧（ImageFromBatch）→ 下一段的“NAVA 首帧”→ 连接两段。",
