@@ -16,7 +16,14 @@ from small_set import RANDOM
 from support import DATA
 from workflow import load, nodes_of, set_inputs, to_api
 
-VIDEO = ("nava_text_to_av", "nava_image_to_av", "nava_dialogue_two_voices", "nava_two_shots")
+VIDEO = (
+    "nava_text_to_av",
+    "nava_image_to_av",
+    "nava_dialogue_two_voices",
+    "nava_idea_to_clip",
+    "nava_cast_scene",
+    "nava_two_shots",
+)
 SILENT = ("nava_silent_video",)
 SOUND = ("nava_text_to_speech", "nava_sound_effects")
 

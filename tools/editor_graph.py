@@ -2,15 +2,24 @@
 
 from dataclasses import dataclass, field
 
+from flatten import MUTED
 from workflow import default, widgets
 
 GAP, TITLE = 30, 30  # between nodes; a node's title stands above its position
 PAD = 20  # between a group's edge and its nodes
 HEIGHTS = {  # of the pack's nodes with panels, and of those that show media; else by sockets and widgets
     "NavaTextEncode": 520, "NavaDialogue": 420, "NavaEmptyLatent": 380, "SamplerCustomAdvanced": 480, "SaveVideo": 560,
-    "LoadImage": 330, "LoadAudio": 150, "SaveAudioAdvanced": 220,
+    "NavaCompose": 640,
+    "NavaRewrite": 640, "NavaCast": 420, "LoadImage": 330, "LoadAudio": 150, "SaveAudioAdvanced": 220,
 }  # fmt: skip
-WIDE = {"NavaTextEncode": 460, "NavaDialogue": 460, "SaveVideo": 420}
+WIDE = {
+    "NavaTextEncode": 460,
+    "NavaCompose": 460,
+    "NavaRewrite": 460,
+    "NavaCast": 460,
+    "NavaDialogue": 460,
+    "SaveVideo": 420,
+}
 
 
 @dataclass
@@ -106,6 +115,10 @@ class Graph:
             self.outside[node_id] = outside
         self.nodes.append(node)
         return node_id
+
+    def mute(self, node_id: int) -> None:
+        """Leave a node out of what is queued until the artist wants it."""
+        self.nodes[node_id - 1]["mode"] = MUTED
 
     def promote(self, node_id: int, widget: str, label: str, zh: str) -> None:
         self.promoted.append((node_id, widget, label, zh))

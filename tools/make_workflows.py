@@ -17,6 +17,7 @@ import small_set
 from comfy_server import Server
 from editor_graph import GAP, Graph, document, note
 from shipped import BY_KEY
+from workflow import widgets
 from wrap import wrap
 
 HUB = "https://huggingface.co/"
@@ -35,6 +36,7 @@ MODELS = {
         HUB + "baidu/NAVA/resolve/main/params/LTX2/ltx-2.3-22b-dev_audio_vae.safetensors",
     ),
 }  # fmt: skip
+LANGUAGE_MODEL = "qwen_3_4b.safetensors"  # the file that Z-Image and Klein users have
 VOICE_ENCODER = "M-vb2+vox2+cnc-ft_mix.pt"
 SIZES = {
     "NAVA.safetensors": "25.2 GB", "umt5_xxl_fp8_e4m3fn_scaled.safetensors": "6.7 GB", "wan2.2_vae.safetensors": "1.4 GB",
@@ -273,6 +275,114 @@ def dialogue(g: Graph) -> None:
     promote_files(g, files)
 
 
+def idea_to_clip(g: Graph) -> None:
+    files = loaders(g)
+    g.column("Language model")
+    writer = g.add(
+        "CLIPLoader",
+        "language model (optional)",
+        "语言模型（可选）",
+        outside="input",
+        clip_name=LANGUAGE_MODEL,
+        type="flux2",
+    )
+    g.mute(writer)
+    g.column("Idea")
+    idea = g.add(
+        "NavaCompose",
+        style="Photorealistic film, warm morning light",
+        scene="A small workshop full of clocks; an old clockmaker with round glasses sits at his bench by the window.",
+        action="At first he bends over a pocket watch. Then he tightens a tiny screw, the wheels begin to turn, and at the end "
+        "he leans back and smiles.",
+        camera="Medium close-up from the side, a slow push-in",
+        dialogue="The clockmaker (softly, to himself): There you are.",
+        sound="Dozens of clocks ticking, a fine metallic click, then the steady beat of the watch, near and clear",
+        voices_by_name=False,
+    )
+    g.translate(
+        idea,
+        style="写实电影风格，温暖的晨光",
+        scene="一间摆满钟表的小作坊，戴圆框眼镜的老钟表匠坐在窗边的工作台前。",
+        action="开始时他俯身看着一块怀表。接着他拧紧一颗极小的螺丝，齿轮开始转动，最后他向后靠去，露出微笑。",
+        camera="侧面中近景，镜头缓缓推近",
+        dialogue="老钟表匠（轻声自语）：好了。",
+        sound="许多钟的滴答声，一声细小的金属轻响，随后是怀表平稳的走动声，近而清晰",
+    )
+    g.column("Rewriting", below=True)
+    prompt_text = g.add("NavaRewrite", prompt=(idea, 0), clip=(writer, 0), text_encoder=files["clip"])
+    g.column("Prompt")
+    g.y = g.groups[-1]["bounding"][1] = 0
+    prompt = g.add("NavaTextEncode", clip=files["clip"], prompt=(prompt_text, 0))
+    g.column("Size and length")
+    latent = g.add("NavaEmptyLatent")
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_idea")
+    for widget, zh in (
+        ("style", "风格"),
+        ("scene", "场景"),
+        ("action", "动作"),
+        ("camera", "镜头"),
+        ("dialogue", "台词"),
+        ("sound", "声音"),
+    ):
+        g.promote(idea, widget, widget, zh)
+    g.promote(prompt_text, "length", "length of the prompt", "提示词篇幅")
+    g.promote(prompt_text, "language", "language of the prompt", "提示词语言")
+    promote_size(g, latent)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
+
+
+def cast_scene(g: Graph) -> None:
+    files = loaders(g, voice=True)
+    g.column("Voices")
+    voices = []
+    for name, zh in (("Anna", "安娜"), ("Ben", "本")):
+        audio = g.add("LoadAudio", f"voice of {name}", f"{zh}的声音", outside="input", audio=f"{name.lower()}.wav")
+        voices.append(g.add("NavaVoice", encoder=files["voice_encoder"], audio=(audio, 0)))
+    g.column("Cast")
+    cast = g.add(
+        "NavaCast",
+        characters="Anna: a woman in her thirties in a green sweater\nBen: an older man with a grey beard",
+        **{f"voices.voice_{i}": (v, 0) for i, v in enumerate(voices)},
+    )
+    g.translate(cast, characters="安娜：穿绿色毛衣、三十多岁的女人\n本：留灰白胡子的年长男人")
+    g.column("Script", below=True)
+    script = g.add(
+        "NavaDialogue",
+        scene="A railway platform at dusk, a train waits with lit windows. Anna stands at the open door; Ben puts down her "
+        "suitcase. Medium shot, fixed, both in the picture.",
+        script="Ben (gently): You will write to me?\nAnna (smiling, close to tears): Every week.",
+        sounds="Steam, a distant announcement, the doors begin to close. No music.",
+        cast=(cast, 0),
+    )
+    g.translate(
+        script,
+        scene="黄昏的站台，一列亮着灯的火车停在旁边。安娜站在打开的车门口，本放下她的箱子。中景，镜头固定，两人都在画面里。",
+        script="本（温和地）：你会给我写信吗？\n安娜（微笑，快要落泪）：每个星期都写。",
+        sounds="蒸汽声，远处的广播声，车门开始关闭，没有音乐。",
+    )
+    g.column("Prompt")
+    g.y = g.groups[-1]["bounding"][1] = 0
+    prompt = g.add("NavaTextEncode", clip=files["clip"], prompt=(script, 0), cast=(cast, 0))
+    g.column("Size and length")
+    latent = g.add("NavaEmptyLatent", seconds=6.0)
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (latent, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_cast")
+    g.promote(cast, "characters", "characters", "角色")
+    for widget, label, zh in (("scene", "scene", "场景"), ("script", "script", "台词"), ("sounds", "sounds", "声音")):
+        g.promote(script, widget, label, zh)
+    promote_size(g, latent)
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
+
+
 def text_to_speech(g: Graph) -> None:
     files = loaders(g, video=False, voice=True)
     g.column("Voice")
@@ -430,6 +540,18 @@ ALL = [
         silent_video,
     ),
     Workflow(
+        "nava_idea_to_clip",
+        Words("Idea to picture and sound", "Write the parts of a scene; they are put in the order that the model was trained on. It runs like this. With a language model it is also written out: unmute *language model* (any that ComfyUI can write with; for Qwen3-4B type flux2)."),
+        Words("想法生成音画", "分别写出场景的各部分，会按模型训练时的顺序组合，直接就能运行。有语言模型时还会扩写：取消 *语言模型* 的静音（ComfyUI 能用来写字的都行；Qwen3-4B 选类型 flux2）。"),
+        idea_to_clip,
+    ),
+    Workflow(
+        "nava_cast_scene",
+        Words("Scene with a cast", "Rows `Name: look`; voices go to them in order. Everybody's look is written where the name first occurs, and `<S:Name>` speaks with their voice. Open the subgraph to save the cast (*save_as*) and use it for the next shot."),
+        Words("角色表场景", "每行 `名字：外貌`；声音按顺序对应。外貌写在名字第一次出现的地方，`<S:名字>` 用其声音说话。打开子图可保存角色表（*另存为*），供下一个镜头使用。"),
+        cast_scene,
+    ),
+    Workflow(
         "nava_two_shots",
         Words("Two shots, one scene", "The last frame of the first shot is the first frame of the second; the repeated frame is dropped and the sound crossfaded."),
         Words("两个镜头一个场景", "第一个镜头的最后一帧是第二个镜头的首帧；重复的一帧会去掉，声音交叉淡化。"),
@@ -451,10 +573,9 @@ def other_language(g: Graph) -> tuple[str, str]:
         if node["type"] == "NavaVoice":  # a name is no prompt
             continue
         for name, value in node["properties"].get("nava_zh", {}).get("values", {}).items():
-            stored = [v for v in node["widgets_values"] if isinstance(v, str) and v]
-            place = {"scene": 0, "script": 1, "sounds": 2}.get(name, 0)
+            names = [widget for widget, _ in widgets(g.info[node["type"]], node["widgets_values"])]
             chinese.append(value)
-            english.append(stored[place])
+            english.append(node["widgets_values"][names.index(name)])
     return tuple("\n\n".join(t.replace("<", "\\<") for t in texts) for texts in (chinese, english))
 
 
@@ -464,7 +585,7 @@ def shipped(g: Graph, flow: Workflow) -> dict:
     result = next(n for n in outer if g.outside[n["id"]] == "result")
     y = 0
     for node in inputs:
-        height = 160 if node["type"] == "LoadAudio" else 300
+        height = 300 if node["type"] == "LoadImage" else 160
         node["pos"], node["size"], y = [0, y], [COLUMN, height], y + height + 40
     instance["pos"], instance["size"] = [COLUMN + GAP, 0], [400, HEIGHT]
     right, width = COLUMN + GAP + 400 + GAP, COLUMN + 20

@@ -32,6 +32,8 @@ ALL = (
     Shipped("nava_text_to_speech", "NAVA Text to speech in a recorded voice"),
     Shipped("nava_sound_effects", "NAVA Text to sound effects"),
     Shipped("nava_silent_video", "NAVA Text to silent video"),
+    Shipped("nava_idea_to_clip", "NAVA Idea to picture and sound (with or without a language model)"),
+    Shipped("nava_cast_scene", "NAVA Scene with a cast that keeps its voices (speech, lip sync)"),
     Shipped("nava_two_shots", "NAVA Two shots joined to one scene (speech, lip sync)"),
 )
 BY_KEY = {s.key: s for s in ALL}

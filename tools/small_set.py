@@ -116,6 +116,23 @@ MINI = SmallSet(
                 }],
             },
         ),
+        "nava_idea_to_clip": Scene(
+            "a red ball that falls onto a wooden floor under a blue sky and bounces, with a dry knock at each contact",
+            {"NavaCompose": [{
+                "style": "", "scene": "", "action": "A red ball falls onto a wooden floor under a blue sky and bounces.",
+                "camera": "", "dialogue": "", "sound": "Each contact makes a dry wooden knock.",
+            }]},
+        ),
+        "nava_cast_scene": Scene(
+            "two faces, red on the left and blue on the right; one says hello, then the other says yes",
+            {
+                "NavaCast": [{"characters": "The red face on the left\nThe blue face on the right"}],
+                "NavaDialogue": [{
+                    "scene": "Two faces under a blue sky.", "sounds": "",
+                    "script": "The red face on the left: hello\nThe blue face on the right: yes",
+                }],
+            },
+        ),
         "nava_text_to_speech": Scene(
             "a near, clear voice that says hello",
             {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S:Anna>hello<E> The voice is clear and near."}]},
