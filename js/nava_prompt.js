@@ -1,6 +1,7 @@
 // The prompt: spoken lines in their speaker's colour, live checks, token count, and wrapping a selection as speech.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { castOf } from "./nava_cast.js";
 import { addPanel, after, ask, element, onChange, settled, voiceColor, widgetOf } from "./nava_dom.js";
 
 const TAG = /<S(?::([^<>]*))?>|<E>/g;
@@ -136,7 +137,7 @@ function attach(node) {
     const given = promptOf(node);
     const voices = connectedVoices(node);
     const turn = ++latest;
-    const report = given && (await ask("/nava/prompt", { ...given, voices: voices.map((v) => v.name) }));
+    const report = given && (await ask("/nava/prompt", { ...given, voices: voices.map((v) => v.name), cast: castOf(node) }));
     if (turn !== latest) return;
     lines = report?.lines ?? [];
     draw(node, panel, given, report, voices);
@@ -191,6 +192,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass === "NavaTextEncode") attach(node);
     if (node.comfyClass === "NavaVoice") onChange(node, ["name"], checkAll);
+    if (node.comfyClass === "NavaCast") onChange(node, ["characters", "file"], checkAll);
     if (node.comfyClass === "NavaDialogue") onChange(node, ["scene", "script", "sounds", "voices_by_name"], checkAll);
   },
 });

@@ -148,7 +148,7 @@ def test_prompt_panel_checks_while_typing(page):
     area = prompt_area(page)
     area.click()
     page.keyboard.press("Control+A")
-    page.keyboard.type("A man shouts: <S>Come here")
+    page.keyboard.insert_text("A man shouts: <S>Come here")  # pasted: what is typed is closed by itself
     wait_for_panel(page, "NavaTextEncode", "nava_prompt_check", "never closed")
     page.keyboard.type("<E> and <S:Eve>now<E>.")
     wait_for_panel(page, "NavaTextEncode", "nava_prompt_check", "<S:Eve> names a voice that is not connected")

@@ -1,0 +1,61 @@
+// The cast: what NavaCast holds, for the prompt's checks, and its characters in their colours.
+import { app } from "../../scripts/app.js";
+import { addPanel, after, element, widgetOf } from "./nava_dom.js";
+
+/** The node behind an input, null when nothing is connected. */
+function sourceOf(node, name) {
+  const slot = node.inputs?.findIndex((i) => i.name === name) ?? -1;
+  return slot < 0 || node.inputs[slot].link == null ? null : node.getInputNode(slot);
+}
+
+/** What the server needs to know of the cast that a node is connected to: {characters, file, voices}, or undefined. */
+export function castOf(node) {
+  const cast = sourceOf(node, "cast");
+  if (cast?.comfyClass !== "NavaCast") return undefined;
+  const slots = (cast.inputs ?? []).map((i) => i.name).filter((name) => name.startsWith("voices."));
+  const voices = slots.map((name) => sourceOf(cast, name)).filter((source) => source);
+  return {
+    characters: String(widgetOf(cast, "characters")?.value ?? ""),
+    file: String(widgetOf(cast, "file")?.value ?? "none"),
+    voices: voices.map((source) => String(widgetOf(source, "name")?.value ?? "").trim()),
+  };
+}
+
+/** Every name that a line may be given in this graph: of voices, and of the rows of casts. */
+export function speakerNames() {
+  const names = [];
+  for (const node of app.graph.nodes) {
+    if (node.comfyClass === "NavaVoice") names.push(String(widgetOf(node, "name")?.value ?? ""));
+    if (node.comfyClass !== "NavaCast") continue;
+    for (const row of String(widgetOf(node, "characters")?.value ?? "").split("\n")) names.push(row.split(/[:：(（]/)[0]);
+    names.push(...(node.navaCharacters ?? []).map((c) => c.name));
+  }
+  return [...new Set(names.map((name) => name.trim()).filter(Boolean))];
+}
+
+function attach(node) {
+  const { panel } = addPanel(node, "nava_cast_shown", 90);
+  after(node, "onExecuted", (output) => {
+    const shown = output?.nava_cast?.[0];
+    if (!shown) return;
+    node.navaCharacters = shown.characters;
+    const rows = shown.characters.map((c) =>
+      element(
+        "div",
+        { class: "nava-line", style: { borderColor: c.colour } },
+        element("b", { style: { color: c.colour } }, c.name),
+        c.look ? `: ${c.look}` : "",
+        c.voice ? "" : element("span", { class: "nava-quiet" }, " (no voice)"),
+      ),
+    );
+    if (shown.saved) rows.push(element("div", { class: "nava-quiet" }, `saved as ${shown.saved}`));
+    panel.replaceChildren(...rows);
+  });
+}
+
+app.registerExtension({
+  name: "nava.cast",
+  nodeCreated(node) {
+    if (node.comfyClass === "NavaCast") attach(node);
+  },
+});

@@ -1,0 +1,113 @@
+"""Writing prompts in the real editor, drawn on the canvas and by Vue: names, ends of lines, rewriting, the cast."""
+
+import pytest
+from shipped import BY_KEY
+from support import ROOT
+from workflow import load
+
+SHOTS = ROOT / ".cache" / "screenshots"
+
+
+@pytest.fixture(params=["canvas", "vue"])
+def drawn(editor, request):
+    """The text workflow, with a cast and a rewriting beside it."""
+    editor.evaluate(
+        "(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param == "vue"
+    )
+    document = load(BY_KEY["nava_text_to_av"].open_path)
+    document["extra"].pop("nava")
+    editor.evaluate("(d) => window.app.loadGraphData(d, true, true, null)", document)
+    editor.evaluate(
+        """() => {
+            const { app, LiteGraph } = window;
+            const text = app.graph.nodes.find((n) => n.type === "NavaTextEncode");
+            for (const n of [...app.graph.nodes]) if (n !== text) app.graph.remove(n);
+            const made = ["NavaCast", "NavaRewrite", "PreviewAny"].map((kind, i) => {
+              const n = LiteGraph.createNode(kind);
+              n.pos = [text.pos[0] + 500 * (i + 1), text.pos[1]];
+              n.size = [450, 620];
+              app.graph.add(n);
+              return n;
+            });
+            const set = (n, name, value) => { const w = n.widgets.find((x) => x.name === name); w.value = value; w.callback?.(value); };
+            set(made[0], "characters", "Anna: a woman in a green sweater\\nAnton (#3aa0d8): a boy\\nBen");
+            set(made[1], "prompt", "Ben & <img src=x onerror='window.injected=1'> says: <S:Ben>Hello<E>");
+            made[1].connect(0, made[2], 0);
+            made[0].connect(0, text, text.inputs.findIndex((i) => i.name === "cast"));
+            app.canvas.ds.scale = 0.7;
+            app.canvas.ds.offset = [120 - text.pos[0], 160 - text.pos[1]];
+            app.canvas.setDirty(true, true);
+        }"""
+    )
+    editor.keyboard.press("Escape")
+    editor.wait_for_timeout(600)
+    yield editor, request.param
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    editor.screenshot(path=str(SHOTS / f"prompts_{request.param}.png"))
+    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+def area_of(editor, how, kind):
+    """The first text area of a node."""
+    if how == "vue":
+        node = editor.evaluate("(t) => window.app.graph.nodes.find((n) => n.type === t).id", kind)
+        return editor.locator(f"[data-node-id='{node}'] textarea").first.element_handle()
+    return editor.evaluate_handle(
+        "(t) => window.app.graph.nodes.find((n) => n.type === t).widgets.find((w) => w.element?.tagName === 'TEXTAREA').element", kind
+    ).as_element()  # fmt: skip
+
+
+def panel(editor, kind, widget):
+    return editor.evaluate(
+        "([t, w]) => window.app.graph.nodes.find((n) => n.type === t).widgets.find((x) => x.name === w).element.innerText", [kind, widget]
+    )  # fmt: skip
+
+
+def value(editor, kind, name):
+    return editor.evaluate(
+        "([t, w]) => window.app.graph.nodes.find((n) => n.type === t).widgets.find((x) => x.name === w).value",
+        [kind, name],
+    )
+
+
+def test_names_and_ends_of_lines(drawn):
+    editor, how = drawn
+    area = area_of(editor, how, "NavaTextEncode")
+    area.click()
+    editor.keyboard.press("Control+A")
+    editor.keyboard.type("Anna says: <S:an")
+    options = editor.locator(".nava-names [role=option]")
+    assert options.all_inner_texts() == ["Anna", "Anton"]
+    editor.keyboard.press("ArrowDown")
+    editor.keyboard.press("ArrowUp")
+    editor.keyboard.press("Enter")
+    editor.keyboard.type("Hi<E> Then: <S>")
+    assert area.input_value() == "Anna says: <S:Anna>Hi<E> Then: <S><E>"
+    assert area.evaluate("(a) => a.selectionStart") == len("Anna says: <S:Anna>Hi<E> Then: <S>")
+    editor.keyboard.press("Control+Z")
+    assert area.input_value().endswith("<S>"), "undo takes the end back"
+    editor.wait_for_function(
+        "window.app.graph.nodes.find((n) => n.type === 'NavaTextEncode').widgets.find((w) => w.name === 'nava_prompt_check').element.innerText.includes('Anna:')"
+    )
+    assert "not connected" not in panel(editor, "NavaTextEncode", "nava_prompt_check")
+
+
+def test_rewriting_is_shown_kept_and_taken_back(drawn):
+    editor, _ = drawn
+    editor.evaluate("window.app.queuePrompt(0)")
+    shown = "(t) => window.app.graph.nodes.find((n) => n.type === t[0]).widgets.find((w) => w.name === t[1]).element.innerText.includes(t[2])"
+    editor.wait_for_function(shown, arg=["NavaRewrite", "nava_rewrite_shown", "no language model"], timeout=60_000)
+    editor.wait_for_function(shown, arg=["NavaCast", "nava_cast_shown", "a woman in a green sweater"], timeout=60_000)
+    assert "<img src=x" in panel(editor, "NavaRewrite", "nava_rewrite_shown")
+    press = "(label) => [...window.app.graph.nodes.find((n) => n.type === 'NavaRewrite').widgets.find((w) => w.name === 'nava_rewrite_shown').element.querySelectorAll('button')].find((b) => b.textContent === label).click()"
+    prompt = value(editor, "NavaRewrite", "prompt")
+    for label in ("keep", "undo rewrite"):
+        editor.evaluate(press, label)
+        assert value(editor, "NavaRewrite", "kept") == prompt
+        editor.evaluate(
+            "() => { window.app.graph.nodes.find((n) => n.type === 'NavaRewrite').widgets.find((w) => w.name === 'kept').value = 'old' }"
+        )
+    seed = value(editor, "NavaRewrite", "seed")
+    editor.evaluate(press, "rewrite")
+    assert value(editor, "NavaRewrite", "kept") == "" and value(editor, "NavaRewrite", "seed") == seed + 1
+    assert not editor.evaluate("window.injected")
