@@ -138,18 +138,13 @@ class NavaRewrite(io.ComfyNode):
             )
         for note in found.notes:
             logging.warning("NavaRewrite: %s", note)
-        return cls.result(prompt, found.text, found.rewritten, list(found.notes))
+        return cls.result(prompt, found.text, found.rewritten, list(found.notes), warn=True)
 
     @classmethod
-    def result(cls, source: str, text: str, rewritten: bool, notes: list[str]) -> io.NodeOutput:
-        shown = {
-            "prompt": text,
-            "source": source,
-            "rewritten": rewritten,
-            "notes": notes,
-            "pieces": additions(source, text),
-        }
-        return io.NodeOutput(text, ui={"nava_rewrite": [shown]} | ({"text": notes} if notes else {}))
+    def result(cls, source: str, text: str, rewritten: bool, notes: list[str], warn: bool = False) -> io.NodeOutput:
+        pieces = additions(source, text)
+        shown = {"prompt": text, "source": source, "rewritten": rewritten, "notes": notes, "pieces": pieces}
+        return io.NodeOutput(text, ui={"nava_rewrite": [shown]} | ({"text": notes} if warn and notes else {}))
 
 
 def counter(text_encoder):

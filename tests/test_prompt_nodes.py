@@ -117,7 +117,9 @@ def test_a_cast_is_saved_loaded_and_speaks(server, base):
     shown = server.queue(cast_graph(save_as="friends"))["outputs"]["cast"]["nava_cast"][0]
     assert [(c["name"], c["voice"]) for c in shown["characters"]] == [("Anna", True), ("Ben", False)]
     assert shown["saved"] == "friends.safetensors" and (folder / shown["saved"]).stat().st_size < 4096
-    changed = server.queue(cast_graph(save_as="friends", characters="Anna: in red"))["outputs"]["cast"]["nava_cast"][0]
+    changed = server.queue(cast_graph(save_as="friends", characters="Anna: in red\nBen"))["outputs"]["cast"][
+        "nava_cast"
+    ][0]
     assert changed["saved"] == "friends_2.safetensors", "nothing is overwritten"
     loaded = cast_graph(file="friends.safetensors", characters="Eve: tall")
     del loaded["cast"]["inputs"]["voices.voice_0"]
