@@ -28,6 +28,7 @@ from ..nava_core.transformer import NavaTransformer
 from . import kernels, lora
 from .checks import check_conditioning, check_latents, check_model_options, check_places, check_schedule
 from .formats import AUDIO_CHANNELS, is_audio
+from .held import Held, level_at
 from .live import LiveView
 
 MAX_TIMESTEP = 999  # the released sampler tells the network no later one; schedules of the host begin at 1000
@@ -68,7 +69,7 @@ class NavaDiffusionModel(NavaTransformer):
 
     def _forward(self, x, timestep, context, transformer_options={}, nava=None, **kwargs):
         check_places(transformer_options)
-        levels_and_joint = dict(nava or {})
+        levels_and_joint = levels_now(nava or {}, timestep)
         raw = levels_and_joint.pop("raw_text", None)
         if raw is not None:
             count = context.shape[0]
@@ -112,6 +113,21 @@ class NavaDiffusionModel(NavaTransformer):
             size = self.config.context_memory_values * context.shape[0] * context.element_size()
             memories[key] = {} if size * 8 < model_management.get_free_memory(context.device) else None
         return memories[key]
+
+
+def levels_now(payload: dict, timestep) -> dict:
+    """The payload of a pass, with what is released of a hard hold by now."""
+    out = dict(payload)
+    for name in ("video_levels", "audio_levels"):
+        levels = payload.get(name)
+        if levels is None:
+            continue
+        if torch.is_tensor(levels):
+            if bool((levels < 0).any()):
+                out[name] = level_at(levels, float(timestep.max()))
+        elif min(levels) < 0:
+            out[name] = [level_at(level, float(timestep.max())) for level in levels]
+    return out
 
 
 def window_indices(window) -> list[int]:
@@ -370,18 +386,29 @@ def _sample_unpacked(executor, model, noise, latent_image, sampler, sigmas, deno
             denoise_mask = None if denoise_mask is None else denoise_mask.squeeze(2)
         latent_shapes = [shape]
         noise, latent_image = noise.reshape(shape), latent_image.reshape(shape)
-    rest = (sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
-    if latent_shapes is None or len(latent_shapes) == 1:
-        return executor(noise, latent_image, *rest, latent_shapes=latent_shapes)
+    packed = latent_shapes is not None and len(latent_shapes) > 1
 
-    def normalised(packed, process):
-        return utils.pack_latents([process(t) for t in utils.unpack_latents(packed, latent_shapes)])[0]
+    def normalised(latent, process):
+        if not packed:
+            return process(latent)
+        return utils.pack_latents([process(t) for t in utils.unpack_latents(latent, latent_shapes)])[0]
 
     def process_in(latent):  # an empty latent stays empty, as the host does for single ones
         return model.process_latent_in(latent) if torch.count_nonzero(latent) else latent
 
-    out = executor(noise, normalised(latent_image, process_in), *rest, latent_shapes=latent_shapes)
-    return normalised(out, model.process_latent_out)
+    clean = normalised(latent_image, process_in)
+    held = None
+    if denoise_mask is not None:
+        guider = executor.class_obj
+        sampling = guider.model_patcher.get_model_object("model_sampling")
+        held = Held(denoise_mask, sampling, sigmas, "denoise_mask_function" in guider.model_options)
+        noise, denoise_mask = held.begin(guider, clean, noise, seed, latent_shapes or [noise.shape])
+    rest = (sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+    if packed:
+        out = normalised(executor(noise, clean, *rest, latent_shapes=latent_shapes), model.process_latent_out)
+    else:  # the host normalises a single one
+        out = executor(noise, latent_image, *rest, latent_shapes=latent_shapes)
+    return out if held is None else held.finish(out, latent_image)
 
 
 def build_patcher(

@@ -1,10 +1,29 @@
-"""Noise masks as people draw them: a number per pixel frame, or without the first frame that is held already."""
+"""Noise masks: as people draw them, a number per pixel frame; and as NavaHold writes them, with a way of holding.
+
+A noise mask says from 0 to 1 how much is made anew. NAVA knows two more things that a mask can say, as numbers below 0,
+which reach it through every sampler and guider: -s holds softly, -(1 + s) hard, until the part s of sampling.
+"""
 
 import torch
 
 from ..nava_core.sizes import FRAMES_PER_LATENT, ClipLength
 
 KEEPS_FIRST_FRAME = "nava_keeps_first_frame"  # attribute of the samples that NavaFirstFrame makes
+SOFT, HARD = WAYS = ("soft", "hard")
+
+
+def hold_value(way: str, strength: float) -> float:
+    """What a noise mask says where something is held until the part `strength` (0 to 1) of sampling."""
+    if strength <= 0:
+        return 1.0
+    if way == SOFT:
+        return -min(strength, 1.0)
+    return 0.0 if strength >= 1 else -(1 + strength)
+
+
+def way_and_strength(value: float) -> tuple[str, float]:
+    """The inverse of `hold_value`, for values below 0."""
+    return (SOFT, -value) if value >= -1 else (HARD, -value - 1)
 
 
 def per_latent_frame(mask: torch.Tensor, latent_frames: int) -> torch.Tensor:
