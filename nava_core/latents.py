@@ -1,6 +1,6 @@
 """Layouts of latents: audio tokens, and one flat tensor for both modalities."""
 
-from torch import Tensor, cat
+from torch import Tensor, arange, cat
 
 
 def audio_to_tokens(latent: Tensor) -> Tensor:
@@ -26,3 +26,13 @@ def unpack(packed: Tensor, video_shape, audio_shape) -> tuple[Tensor | None, Ten
     video = None if video_shape is None else packed[:, :split].reshape(video_shape)
     audio = None if audio_shape is None else packed[:, split:].reshape(audio_shape)
     return video, audio
+
+
+def crossfade(first: Tensor, second: Tensor, overlap: int) -> Tensor:
+    """Append latents along dim 2 of which the last and the first `overlap` are the same moment; equal numbers stay exact."""
+    if overlap < 1 or overlap > min(first.shape[2], second.shape[2]):
+        raise ValueError(f"cannot crossfade over {overlap} of {first.shape[2]} and {second.shape[2]}")
+    weight = (arange(overlap, dtype=first.dtype, device=first.device) + 0.5) / overlap
+    weight = weight.reshape(-1, *[1] * (first.ndim - 3))
+    end = first[:, :, -overlap:]
+    return cat([first[:, :, :-overlap], end + weight * (second[:, :, :overlap] - end), second[:, :, overlap:]], dim=2)

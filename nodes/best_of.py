@@ -10,7 +10,8 @@ from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAd
 
 from ..nava_core.meters import Marks, VoiceScore, judge, line_voices, voice_score, weighted
 from ..nava_core.sizes import FPS
-from .decode import TILING, absent, decode, streams
+from .decode import TILING, absent, decode
+from .formats import streams_of
 from .graph import tell
 from .host import SPOKEN_LINES, VOICES
 from .vae import require_audio_vae, require_video_vae
@@ -154,7 +155,7 @@ class NavaBestOf(io.ComfyNode):
                 0
             ]
             comfy.model_management.throw_exception_if_processing_interrupted()
-            images, audio = decode(latent["samples"], video_vae, audio_vae, tiling)
+            images, audio = decode(latent, video_vae, audio_vae, tiling)
             comfy.model_management.throw_exception_if_processing_interrupted()
             waveform, rate = (None, 1) if audio is None else (audio["waveform"][0], int(audio["sample_rate"]))
             marks = judge(images, float(FPS), waveform, rate, measured_voices(audio, voice_encoder, wanted))
@@ -179,7 +180,7 @@ class NavaBestOf(io.ComfyNode):
 
 def check(latent: dict, video_vae, audio_vae, weights: Marks, voiced: bool) -> None:
     """Refuse, before sampling, what could not be judged."""
-    picture, sound = streams(latent["samples"])
+    picture, sound = streams_of(latent)
     if any(p is not None and p.shape[0] != 1 for p in (picture, sound)):
         raise ValueError(
             "NavaBestOf, latent_image: it is a batch. Give one clip (batch_size 1); candidates says how many are made."

@@ -5,7 +5,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..nava_core.media import fit_length
 from ..nava_core.sizes import FPS, ClipLength
-from .formats import AUDIO_CHANNELS
+from .extend import joined
+from .formats import streams_of
 from .graph import consumers, source
 from .latent import MODES
 from .picture import decode_picture
@@ -28,6 +29,7 @@ class NavaDecode(io.ComfyNode):
                 io.Vae.Input("video_vae", optional=True, tooltip="The Wan 2.2 video VAE. Needed for a picture."),
                 io.Vae.Input("audio_vae", optional=True, tooltip="The LTX-2.3 audio VAE. Needed for sound."),
                 io.Combo.Input("tiling", options=list(TILING), default="auto", tooltip="Decode the picture in tiles: slower, needs much less memory. auto: when the memory does not suffice otherwise."),
+                io.Latent.Input("before", optional=True, lazy=True, tooltip="From NavaExtend: all that came before this clip, decoded with it as one."),
             ],
             outputs=[
                 io.Image.Output("images", display_name="images", tooltip="The frames; clips of a batch follow each other."),
@@ -38,7 +40,7 @@ class NavaDecode(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def check_lazy_status(cls, latent=None, video_vae=None, audio_vae=None, tiling="auto"):
+    def check_lazy_status(cls, latent=None, video_vae=None, audio_vae=None, tiling="auto", before=None):
         # The latent is lazy so that the VAEs are there, and are checked, before sampling starts.
         if video_vae is None and audio_vae is None:
             raise ValueError("NavaDecode: connect video_vae (for a picture), audio_vae (for sound), or both")
@@ -48,26 +50,22 @@ class NavaDecode(io.ComfyNode):
             require_audio_vae(audio_vae, "NavaDecode, audio_vae")
         if cls.hidden is not None and cls.hidden.prompt:
             check_streams(cls.hidden.prompt, cls.hidden.unique_id, video_vae is not None, audio_vae is not None)
+            connected = cls.hidden.prompt.get(str(cls.hidden.unique_id), {}).get("inputs", {})
+            return [name for name in ("before", "latent") if name in connected]
         return ["latent"]
 
     @classmethod
-    def execute(cls, latent, tiling, video_vae=None, audio_vae=None) -> io.NodeOutput:
-        images, audio = decode(latent["samples"], video_vae, audio_vae, tiling)
+    def execute(cls, latent, tiling, video_vae=None, audio_vae=None, before=None) -> io.NodeOutput:
+        whole = latent if before is None else joined(before, latent, "NavaDecode")
+        images, audio = decode(whole, video_vae, audio_vae, tiling)
         images = absent(cls.hidden, 0) if images is None else images
         audio = absent(cls.hidden, 1) if audio is None else audio
         return io.NodeOutput(images, audio, float(FPS))
 
 
-def streams(samples) -> tuple:
-    """(picture, sound) of a latent, None for what it has not."""
-    parts = samples.unbind() if samples.is_nested else [samples]
-    sound = next((p for p in parts if p.shape[1] == AUDIO_CHANNELS), None)
-    return next((p for p in parts if p.shape[1] != AUDIO_CHANNELS), None), sound
-
-
-def decode(samples, video_vae, audio_vae, tiling: str) -> tuple:
-    """(IMAGE, AUDIO) of a latent, of one length; None for a stream that is not there or has no VAE."""
-    picture, sound = streams(samples)
+def decode(latent: dict, video_vae, audio_vae, tiling: str) -> tuple:
+    """(IMAGE, AUDIO) of a LATENT, of one length; None for a stream that is not there or has no VAE."""
+    picture, sound = streams_of(latent)
     images = audio = None
     if picture is not None and video_vae is not None:
         images = decode_picture(picture, video_vae, tiling)

@@ -1,0 +1,105 @@
+"""A clip -> a LATENT that begins with its end."""
+
+import torch
+from comfy_api.latest import io
+
+from ..nava_core.latents import crossfade
+from ..nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, ClipLength
+from ..nava_core.spans import clip_seconds
+from .formats import streams_of, with_streams
+from .masks import WAYS, hold_value
+
+OVERLAP = (
+    "nava_overlap"  # in what NavaExtend gives as `before`: latent frames and audio steps that the next clip repeats
+)
+# A second is a whole number of latent frames and of audio steps: a cut there keeps picture and sound together.
+FRAMES_A_SECOND = FPS // FRAMES_PER_LATENT
+
+
+class NavaExtend(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaExtend",
+            display_name="NAVA Extend",
+            category="NAVA/latent",
+            description="Continues a finished clip with its sound: gives a LATENT that begins with the clip's end, held, and new "
+            "seconds after it. Sample it, and connect before to NavaDecode, which makes one clip of both.",
+            search_aliases=["continue", "longer", "extend video", "next shot", "loop"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="The finished clip, from a sampler; or NavaPictureToLatent with NavaSoundToLatent."),
+                io.Float.Input("seconds", default=5.0, min=0.1, max=30.0, step=0.1, tooltip="How much longer the clip gets."),
+                io.Float.Input("overlap", default=1.0, min=0.1, max=10.0, step=0.1, tooltip="At least so many seconds of the clip's end are held: what the model sees of what came before. Counts towards the length that is sampled."),
+                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft: noised as much as the rest at every step. hard (experimental): the model is told that it is noise-free. See NavaHold."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Until which part of sampling the end is held. Less than 1 lets it change: it is crossfaded then."),
+                io.Latent.Input("before", optional=True, tooltip="From the NavaExtend that made this clip, when a clip is extended again."),
+            ],
+            outputs=[
+                io.Latent.Output("latent", display_name="latent", tooltip="For the sampler."),
+                io.Latent.Output("before", display_name="before", tooltip="All that came before, for NavaDecode."),
+                io.Float.Output("duration", display_name="seconds", tooltip="Length of the whole, in the end."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, latent, seconds, overlap, way, strength, before=None) -> io.NodeOutput:
+        if not any(s is not None and torch.count_nonzero(s) for s in streams_of(latent)):
+            raise ValueError("NavaExtend, latent: it is empty. Connect the finished clip, from a sampler.")
+        whole = latent if before is None else joined(before, latent)
+        next_, repeated = continued(latent, seconds, overlap, way, strength)
+        past = {**with_streams({}, *streams_of(whole)), OVERLAP: repeated}
+        lengths = [
+            None if s is None else s.shape[2] - count + n.shape[2]
+            for s, count, n in zip(streams_of(whole), repeated, streams_of(next_), strict=True)
+        ]
+        total = clip_seconds(lengths[0], lengths[1] or 0)
+        told = f"{clip_seconds(repeated[0], repeated[1] or 0):.2f} s held, {total:.2f} s in the end"
+        return io.NodeOutput(next_, past, total, ui={"text": [told]})
+
+
+def continued(latent: dict, seconds: float, overlap: float, way: str, strength: float) -> tuple[dict, tuple]:
+    """A LATENT that begins with a clip's end, held, and how many latent frames and audio steps of it repeat (None: no such stream)."""
+    picture, sound = streams_of(latent)
+    frames, steps = cut(picture, sound, overlap)
+    value = hold_value(way, strength)
+    repeated = tuple(None if s is None else s.shape[2] - c for s, c in ((picture, frames), (sound, steps)))
+    picture_mask = sound_mask = length = None
+    if picture is not None:
+        length = ClipLength(repeated[0] + max(1, round(seconds * FRAMES_A_SECOND)))
+        picture, picture_mask = begun(picture[:, :, frames:], length.latent_frames, value)
+    if sound is not None:
+        total = repeated[1] + max(1, round(seconds * AUDIO_RATE)) if length is None else length.audio_steps
+        sound, sound_mask = begun(sound[:, :, steps:], total, value)
+    return with_streams({}, picture, sound, picture_mask, sound_mask), repeated
+
+
+def cut(picture, sound, overlap: float) -> tuple[int, int]:
+    """Latent frame and audio step with which the next clip begins, so that at least `overlap` seconds are repeated."""
+    if picture is None:
+        return 0, max(0, sound.shape[2] - max(1, round(overlap * AUDIO_RATE)))
+    wanted = max(1, round(overlap * FRAMES_A_SECOND))
+    second = max(0, (picture.shape[2] - wanted) // FRAMES_A_SECOND)
+    return FRAMES_A_SECOND * second, AUDIO_RATE * second
+
+
+def begun(end: torch.Tensor, length: int, value: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """A stream of `length` that begins with `end`, and its noise mask."""
+    stream = end.new_zeros(*end.shape[:2], length, *end.shape[3:])
+    mask = torch.ones_like(stream[:, :1])
+    stream[:, :, : end.shape[2]] = end
+    mask[:, :, : end.shape[2]] = value
+    return stream, mask
+
+
+def joined(before: dict, latent: dict, node: str = "NavaExtend") -> dict:
+    """One LATENT of what came before and a clip that begins with its end: exact where they agree, else crossfaded."""
+    if OVERLAP not in before:
+        raise ValueError(f"{node}, before: this is no output of NavaExtend. Connect its before.")
+    out = []
+    for a, b, overlap in zip(streams_of(before), streams_of(latent), before[OVERLAP], strict=True):
+        if (a is None) != (b is None) or (a is not None and (a.shape[:2], a.shape[3:]) != (b.shape[:2], b.shape[3:])):
+            raise ValueError(
+                f"{node}, before: it is of another size than the clip. Connect the before of the same NavaExtend."
+            )
+        out.append(None if a is None else crossfade(a, b.to(a), overlap))
+    return with_streams({}, *out)
