@@ -1,5 +1,7 @@
 """MODEL and CONDITIONING -> GUIDER: all passes of a step in one call."""
 
+import copy
+
 import comfy.samplers
 import comfy.utils
 import node_helpers
@@ -43,6 +45,14 @@ class NavaGuidance(comfy.samplers.CFGGuider):
                 VOICELESS: plain,
             }
         )
+
+    def with_prompt(self, positive):
+        """This guider with another prompt; the negative one and the scales stay."""
+        other = copy.copy(self)
+        other.original_conds = {}
+        other.set_conds(positive, [])
+        other.original_conds["negative"] = self.original_conds["negative"]
+        return other
 
     def sample(self, noise, latent_image, sampler, sigmas, denoise_mask=None, **kwargs):
         shapes = [t.shape for t in (latent_image.unbind() if latent_image.is_nested else [latent_image])]

@@ -1,0 +1,303 @@
+"""Shots as text -> one long clip, made shot after shot: latents on disk, frames streamed to the encoder."""
+
+import hashlib
+import json
+import logging
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import comfy.model_management
+import comfy.sample
+import comfy.utils
+import folder_paths
+import torch
+from comfy.nested_tensor import NestedTensor
+from comfy_api.latest import InputImpl, io
+from safetensors.torch import load_file, save_file
+
+from ..nava_core import prompt as prompts
+from ..nava_core.media import fit_length, join_sound
+from ..nava_core.sizes import FPS, FRAMES_PER_LATENT, ClipLength
+from ..nava_core.spans import clip_seconds
+from ..nava_core.storyboard import StoryboardError, parse
+from .extend import begun, continued
+from .formats import masks_of, streams_of, with_streams
+from .guide import NavaGuidance, check_text
+from .masks import SOFT
+from .picture import decode_picture
+from .sound import decode_sound
+from .text import NavaTextEncode, tokenize
+from .vae import require_audio_vae, require_video_vae
+from .voice import NavaVoiceType
+
+CUT_FADE = 0.01  # seconds of fade at a cut: no click
+
+
+class NavaStoryboard(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="NavaStoryboard",
+            display_name="NAVA Storyboard",
+            category="NAVA/video",
+            description="Makes a long clip from shots written as text, one after the other in the memory of one shot. Finished "
+            "shots lie in the output folder: run it again after an interruption or a change, and only what is missing is made.",
+            search_aliases=["long video", "scenes", "shots", "multi shot", "story"],
+            inputs=[
+                io.Guider.Input("guider", tooltip="From NavaGuider: model, scales and negative prompt. Each shot's own prompt takes the place of its prompt."),
+                io.Sampler.Input("sampler", tooltip="From NavaSamplerSelect."),
+                io.Sigmas.Input("sigmas", tooltip="From NavaScheduler."),
+                io.Latent.Input("latent", tooltip="From NavaEmptyLatent: size, and length of shots that do not say theirs. From NavaFirstFrame: also the first shot's first picture."),
+                io.Clip.Input("clip", tooltip="umT5-xxl, as for NavaTextEncode."),
+                io.Vae.Input("video_vae", tooltip="The Wan 2.2 video VAE."),
+                io.Vae.Input("audio_vae", tooltip="The LTX-2.3 audio VAE."),
+                io.String.Input("shots", multiline=True, tooltip="One prompt a shot, between lines of ---. Such a line may say how long the shot after it lasts and whether it goes on from the one before: --- 4 s, continue. Spoken lines as in NavaTextEncode."),
+                io.Float.Input("overlap", default=1.0, min=0.1, max=10.0, step=0.1, tooltip="Seconds of a shot's end that the next one sees and keeps, where it goes on."),
+                io.Int.Input("seed", default=1, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the first shot; each one takes the next."),
+                io.String.Input("name", default="storyboard", tooltip="Folder of the finished shots, in output/nava_shots."),
+                io.Autogrow.Input(
+                    "voices",
+                    optional=True,
+                    template=io.Autogrow.TemplatePrefix(
+                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NavaVoice."), prefix="voice_", min=0, max=100
+                    ),
+                    tooltip="Voices that speak the lines of all shots, in order or by name.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output("video", display_name="video", tooltip="For SaveVideo."),
+                io.Float.Output("duration", display_name="seconds", tooltip="Length of the whole."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, guider, sampler, sigmas, latent, clip, video_vae, audio_vae, shots, overlap, seed, name, voices: io.Autogrow.Type = None
+    ) -> io.NodeOutput:  # fmt: skip
+        require_video_vae(video_vae, "NavaStoryboard, video_vae")
+        require_audio_vae(audio_vae, "NavaStoryboard, audio_vae")
+        if not isinstance(guider, NavaGuidance):
+            raise ValueError("NavaStoryboard, guider: connect a NavaGuider.")
+        picture, sound = streams_of(latent)
+        if picture is None or sound is None or picture.shape[0] != 1:
+            raise ValueError(
+                "NavaStoryboard, latent: give one clip with picture and sound: NavaEmptyLatent, mode audio + video, batch_size 1."
+            )
+        voices = {k: v for k, v in (voices or {}).items() if v is not None}
+        try:
+            board = parse(shots, clip_seconds(picture.shape[2], 0))
+        except StoryboardError as error:
+            raise StoryboardError(f"NavaStoryboard, shots: {error}.") from None
+        for number, shot in enumerate(board, 1):
+            check_prompt(shot.prompt, number, clip, voices)
+        folder = folder_of(name)
+        settings = fingerprint(guider, sampler, sigmas, latent, voices)
+        progress = comfy.utils.ProgressBar(len(board) * (len(sigmas) - 1))
+        files, previous = [], None
+        for number, shot in enumerate(board):
+            start = begin(latent, shot, number, previous, overlap)
+            chain = previous.name if shot.goes_on else ""
+            # the first picture is part of the settings; the key of a shot that goes on holds those before it
+            key = hashlib.sha256(
+                repr((settings, shot, overlap if shot.goes_on else 0, seed + number, chain, number == 0)).encode()
+            )
+            file = folder / f"shot_{number + 1:03}_{key.hexdigest()[:16]}.safetensors"
+            if not file.exists():
+                logging.info("NavaStoryboard: shot %d of %d", number + 1, len(board))
+                positive = NavaTextEncode.execute(clip, shot.prompt, "", voices)[0]
+                check_text(positive, guider.model_patcher.model.nava_config, "positive")
+                sample_shot(
+                    guider.with_prompt(positive),
+                    sampler,
+                    sigmas,
+                    start[0],
+                    seed + number,
+                    file,
+                    start[1],
+                    progress,
+                    number,
+                )
+            progress.update_absolute((number + 1) * (len(sigmas) - 1))
+            files.append(file)
+            previous = file
+        target = (
+            Path(folder_paths.get_temp_directory())
+            / f"nava_{hashlib.sha256(repr([f.name for f in files]).encode()).hexdigest()[:16]}.mp4"
+        )
+        frames = encode(files, [s.goes_on for s in board], target, video_vae, audio_vae)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(target)), frames / FPS)
+
+
+def check_prompt(text: str, number: int, clip, voices: dict) -> None:
+    """Everything that can be wrong with a shot's prompt, said before the first one is made."""
+    prompt = prompts.parse(text)
+    if prompt.problems:
+        raise prompts.PromptError(f"NavaStoryboard, shots: shot {number}: {'; '.join(prompt.problems)}.")
+    try:
+        prompts.bind_voices(prompt, tokenize(clip, prompt, "NavaStoryboard, clip"), [v.name for v in voices.values()])
+    except prompts.PromptError as error:
+        raise prompts.PromptError(f"NavaStoryboard, shots: shot {number}: {error}.") from None
+
+
+def folder_of(name: str) -> Path:
+    root = (Path(folder_paths.get_output_directory()) / "nava_shots").resolve()
+    folder = (root / name.strip()).resolve()
+    if not name.strip() or root not in folder.parents:
+        raise ValueError(f"NavaStoryboard, name: {name!r} is no name of a folder. Use letters, such as storyboard.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def fingerprint(guider: NavaGuidance, sampler, sigmas, latent: dict, voices: dict) -> str:
+    """What all shots are made with: shots made otherwise are made again."""
+    found = hashlib.sha256()
+
+    def add(value):
+        if isinstance(value, torch.Tensor):
+            value = value.detach().float().cpu().contiguous().numpy().tobytes()
+        found.update(value if isinstance(value, bytes) else repr(value).encode())
+
+    model = guider.model_patcher
+    weights = model.model.diffusion_model.head.modulation  # small, and another one in every checkpoint
+    for value in (weights, str(model.model.nava_config), sigmas, guider.guidance, guider.contrast_range):
+        add(value)
+    add(sorted((k, [p[0] for p in patches]) for k, patches in model.patches.items()))  # LoRAs and their strengths
+    add(getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__))
+    add(sorted(map(str, getattr(sampler, "extra_options", {}).items())))
+    for cond in guider.original_conds["negative"]:
+        add(cond.get("cross_attn"))
+    for part in (*streams_of(latent), *masks_of(latent)):
+        add(part)
+    for name, voice in voices.items():
+        add((name, voice.name))
+        add(voice.embedding)
+    return found.hexdigest()
+
+
+def begin(latent: dict, shot, number: int, previous: Path | None, overlap: float) -> tuple[dict, tuple[int, int]]:
+    """What a shot is sampled from, and how many latent frames and audio steps of it repeat the shot before."""
+    if shot.goes_on:
+        return continued(read(previous), shot.seconds, overlap, SOFT, 1.0)
+    length = ClipLength.nearest(shot.seconds * FPS)
+    picture, sound = streams_of(latent)
+    first = picture[:, :, :1] if number == 0 else picture[:, :, :0]
+    video, mask = begun(first, length.latent_frames, 1.0)
+    if number == 0:
+        mask[:, :, :1] = masks_of(latent)[0][:, :, :1]
+    audio = sound.new_zeros(*sound.shape[:2], length.audio_steps, sound.shape[3])
+    return with_streams({}, video, audio, mask), (0, 0)
+
+
+def sample_shot(guider, sampler, sigmas, start: dict, seed: int, file: Path, repeated, progress, number: int) -> None:
+    """Sample one shot and write it; the file has its name only when it is whole."""
+    samples = start["samples"]
+    steps = len(sigmas) - 1
+    out = guider.sample(
+        comfy.sample.prepare_noise(samples, seed), samples, sampler, sigmas, denoise_mask=start.get("noise_mask"),
+        callback=lambda step, *_: progress.update_absolute(number * steps + step + 1), disable_pbar=False, seed=seed,
+    )  # fmt: skip
+    picture, sound = (t.float().cpu().contiguous() for t in out.unbind())
+    part = file.with_name(file.name + ".part")
+    save_file({"picture": picture, "sound": sound}, part, {"repeated": json.dumps(repeated)})
+    os.replace(part, file)
+
+
+def read(file: Path) -> dict:
+    parts = load_file(file)
+    return {"samples": NestedTensor([parts["picture"], parts["sound"]])}
+
+
+def repeated_by(file: Path) -> tuple[int, int]:
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        return tuple(json.loads(opened.metadata()["repeated"]))
+
+
+def encode(files: list[Path], goes_on: list[bool], target: Path, video_vae, audio_vae) -> int:
+    """Decode shot after shot into an mp4 of that name; returns its frames. Where a shot goes on, both are crossfaded.
+
+    A shot that goes on is decoded from its repeated part on, which its first frames need to settle.
+    """
+    part = target.with_name(target.name + ".part")
+    writer = None
+    kept_frames = kept_sound = None  # of the shot before, as long as the next one may be crossfaded with it
+    total = 0
+    try:
+        for i, file in enumerate(files):
+            picture, sound = streams_of(read(file))
+            frames = decode_picture(picture, video_vae).cpu()
+            waveform, rate = decode_sound(sound, audio_vae)
+            waveform = fit_length(waveform[0].cpu(), round(len(frames) * rate / FPS))
+            if writer is None:
+                writer = Writer(part, frames.shape[2], frames.shape[1], rate)
+            if goes_on[i]:
+                overlap = min(FRAMES_PER_LATENT * (repeated_by(file)[0] - 1) + 1, len(kept_frames))
+                weight = ((torch.arange(overlap) + 0.5) / overlap)[:, None, None, None]
+                frames[:overlap] = torch.lerp(kept_frames[-overlap:], frames[:overlap], weight)
+                frames = torch.cat([kept_frames[:-overlap], frames])
+                fade = min(round(overlap * rate / FPS), kept_sound.shape[-1])
+                waveform = join_sound(kept_sound[None], waveform[None], fade, equal_power=False)[0]
+            elif i > 0:
+                waveform = faded(waveform, rate, begins=True)
+            held = 0
+            if i + 1 < len(files) and goes_on[i + 1]:
+                held = FRAMES_PER_LATENT * (repeated_by(files[i + 1])[0] - 1) + 1
+            elif i + 1 < len(files):
+                waveform = faded(waveform, rate, begins=False)
+            done = len(frames) - held
+            at = round((total + done) * rate / FPS) - round(total * rate / FPS)
+            writer.write(frames[:done], waveform[:, :at])
+            kept_frames, kept_sound = frames[done:], waveform[:, at:]
+            total += done
+            comfy.model_management.throw_exception_if_processing_interrupted()
+        writer.close()
+        writer = None
+        os.replace(part, target)
+    finally:
+        if writer is not None:
+            writer.close()
+        part.unlink(missing_ok=True)
+    return total
+
+
+def faded(waveform: torch.Tensor, rate: int, begins: bool) -> torch.Tensor:
+    """With its begin or its end faded over some milliseconds."""
+    count = min(round(CUT_FADE * rate), waveform.shape[-1])
+    ramp = torch.linspace(0, 1, count)
+    waveform = waveform.clone()
+    if begins:
+        waveform[..., :count] *= ramp
+    else:
+        waveform[..., -count:] *= ramp.flip(0)
+    return waveform
+
+
+class Writer:
+    """An mp4 that grows shot by shot: h264 of constant quality, aac."""
+
+    def __init__(self, path: Path, width: int, height: int, rate: int):
+        self.media = av.open(str(path), "w", format="mp4")
+        self.video = self.media.add_stream("h264", rate=FPS)
+        self.video.width, self.video.height, self.video.pix_fmt = width, height, "yuv420p"
+        self.video.options = {"crf": "16"}
+        self.audio = self.media.add_stream("aac", rate=rate, layout="stereo")
+        self.rate, self.samples = rate, 0
+
+    def write(self, frames: torch.Tensor, waveform: torch.Tensor) -> None:
+        """frames `[T, H, W, 3]` 0..1; waveform `[2, N]`."""
+        for frame in frames:
+            pixels = (frame * 255).round().clamp(0, 255).byte().numpy()
+            self.media.mux(self.video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        if waveform.shape[-1]:
+            sound = av.AudioFrame.from_ndarray(waveform.contiguous().numpy(), format="fltp", layout="stereo")
+            sound.sample_rate, sound.pts, sound.time_base = self.rate, self.samples, Fraction(1, self.rate)
+            self.samples += waveform.shape[-1]
+            self.media.mux(self.audio.encode(sound))
+
+    def close(self) -> None:
+        for stream in (self.video, self.audio):
+            self.media.mux(stream.encode())
+        self.media.close()
