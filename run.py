@@ -84,6 +84,12 @@ def evaluate(options: argparse.Namespace, _: list[str]) -> int:
     return in_environment(environment.prepare(), "tools/evaluate.py", *arguments)
 
 
+def longer(options: argparse.Namespace, _: list[str]) -> int:
+    arguments = ["--out", str(options.out.resolve()), "--clips", str(options.clips)]
+    arguments += ["--models", str(options.models.resolve())] if options.models else []
+    return in_environment(environment.prepare(), "tools/longer.py", *arguments)
+
+
 def test(_: argparse.Namespace, rest: list[str]) -> int:
     env = environment.prepare()
     for check in (["check"], ["format", "--check"]):
@@ -156,6 +162,11 @@ def main() -> int:
     six.add_argument(
         "--best-of", type=Path, metavar="A", help="of such a folder with several seeds: does choosing the best one help"
     )
+    seven = commands.add_parser(
+        "longer", parents=[with_models], help="measure holding, guides and continued clips (docs/longer.md)"
+    )
+    seven.add_argument("--out", type=Path, default=Path("longer"), help="folder for clips, scores and table")
+    seven.add_argument("--clips", type=int, default=32, help="prompts times seeds")
     options, rest = parser.parse_known_args()
     if options.command == "evaluate" and sum(map(bool, (options.prompts, options.compare, options.best_of))) != 1:
         parser.error("evaluate takes a prompt list, or --compare A B, or --best-of A")
@@ -173,6 +184,7 @@ def main() -> int:
             "convert": convert,
             "bench": bench,
             "evaluate": evaluate,
+            "longer": longer,
             "train": train,
         }
         return actions[options.command](options, rest)

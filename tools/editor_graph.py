@@ -9,7 +9,7 @@ GAP, TITLE = 30, 30  # between nodes; a node's title stands above its position
 PAD = 20  # between a group's edge and its nodes
 HEIGHTS = {  # of the pack's nodes with panels, and of those that show media; else by sockets and widgets
     "NavaTextEncode": 520, "NavaDialogue": 420, "NavaEmptyLatent": 380, "SamplerCustomAdvanced": 480, "SaveVideo": 560,
-    "NavaCompose": 640,
+    "NavaCompose": 640, "NavaStoryboard": 620, "LoadVideo": 330,
     "NavaRewrite": 640, "NavaCast": 420, "LoadImage": 330, "LoadAudio": 150, "SaveAudioAdvanced": 220,
 }  # fmt: skip
 WIDE = {
@@ -17,6 +17,7 @@ WIDE = {
     "NavaCompose": 460,
     "NavaRewrite": 460,
     "NavaCast": 460,
+    "NavaStoryboard": 460,
     "NavaDialogue": 460,
     "SaveVideo": 420,
 }

@@ -502,6 +502,212 @@ def two_shots(g: Graph) -> None:
     promote_files(g, files)
 
 
+def sound_to_picture(g: Graph) -> None:
+    files = loaders(g)
+    g.column("Recording and picture")
+    audio = g.add("LoadAudio", "recording", "录音", outside="input", audio="anna.wav")
+    picture = g.add("LoadImage", "first picture", "首帧图片", outside="input", image="example.png")
+    g.column("Prompt")
+    prompt = text(
+        g, files["clip"],
+        "The person in the picture looks into the camera and speaks, the lips move with every word, now and then a small "
+        "nod. The camera does not move. Sound: a clear voice close to the microphone in a quiet room. No music.",
+        "画面中的人物看着镜头说话，嘴唇随每个字开合，不时轻轻点头。镜头固定。声音：安静的房间里靠近话筒的清晰人声，没有音乐。",
+    )  # fmt: skip
+    g.column("Size and length")
+    empty = g.add("NavaEmptyLatent")
+    first = g.add(
+        "NavaFirstFrame",
+        image=(picture, 0),
+        video_vae=files["video_vae"],
+        latent=(empty, 0),
+        size="nearest trained shape",
+    )
+    put = g.add("NavaSoundToLatent", audio=(audio, 0), audio_vae=files["audio_vae"], latent=(first, 0))
+    held = g.add("NavaHold", latent=(put, 0))
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (held, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_lips")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    g.promote(first, "size", "size", "尺寸")
+    g.promote(put, "length", "length", "时长")
+    g.promote(put, "start", "start", "起点")
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
+
+
+def foley(g: Graph) -> None:
+    files = loaders(g)
+    g.column("Video")
+    video = g.add("LoadVideo", "silent clip", "无声视频", outside="input", file="example.mp4")
+    parts = g.add("GetVideoComponents", video=(video, 0))
+    put = g.add("NavaPictureToLatent", images=(parts, 0), fps=(parts, 2), video_vae=files["video_vae"])
+    held = g.add("NavaHold", latent=(put, 0), keep="picture")
+    g.column("Prompt")
+    prompt = text(
+        g, files["clip"],
+        "A yellow ball falls onto a wooden floor and bounces. Each contact makes a dry wooden knock. Nobody speaks. No music.",
+        "一只黄色的球落在木地板上弹跳，每次接触都发出干脆的木头敲击声。没有人说话，没有音乐。",
+    )  # fmt: skip
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (held, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_foley")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    g.promote(put, "size", "size", "尺寸")
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
+
+
+def first_last_frame(g: Graph) -> None:
+    files = loaders(g)
+    g.column("First and last picture")
+    first = g.add("LoadImage", "first picture", "首帧图片", outside="input", image="example.png")
+    last = g.add("LoadImage", "last picture", "末帧图片", outside="input", image="example_last.png")
+    g.column("Prompt")
+    prompt = text(
+        g, files["clip"],
+        "Evening by the lake. The sun moves slowly down behind the hills, its light turns from yellow to red. The camera "
+        "does not move. Sound: small waves on the shore, a light wind. Nobody speaks. No music.",
+        "傍晚的湖边，太阳慢慢落到山后，光线由黄变红。镜头固定。声音：岸边的小浪，轻微的风声。没有人说话，没有音乐。",
+    )  # fmt: skip
+    g.column("Size and length")
+    empty = g.add("NavaEmptyLatent")
+    begin = g.add(
+        "NavaFirstFrame",
+        image=(first, 0),
+        video_vae=files["video_vae"],
+        latent=(empty, 0),
+        size="nearest trained shape",
+    )
+    end = g.add("NavaGuide", latent=(begin, 0), images=(last, 0), video_vae=files["video_vae"])
+    g.column("Sampling")
+    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (end, 0))
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_first_last")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    g.promote(begin, "size", "size", "尺寸")
+    promote_size(g, empty)
+    g.promote(end, "strength", "hold of the last", "末帧强度")
+    promote_sampling(g, noise, steps)
+    promote_files(g, files)
+
+
+def extend(g: Graph) -> None:
+    files = loaders(g)
+    vaes = {k: files[k] for k in ("video_vae", "audio_vae")}
+    g.column("Size and length", below=True)
+    empty = g.add("NavaEmptyLatent", seconds=5.0)
+    g.column("Prompts")
+    g.groups[-1]["bounding"][1] = 0
+    first_text = text(
+        g, files["clip"],
+        "An old sailor sits on the deck of a small boat and plays the accordion, gulls circle above him, the boat rocks on "
+        "the waves. Sound: a slow waltz on the accordion, waves against the hull, gulls. Nobody speaks.",
+        "一位老水手坐在小船的甲板上拉手风琴，海鸥在他头顶盘旋，小船随波摇晃。声音：手风琴的慢华尔兹，浪拍船身，海鸥的叫声。没有人说话。",
+    )  # fmt: skip
+    next_text = text(
+        g, files["clip"],
+        "The old sailor goes on playing, looks up into the sky and begins to laugh; the waves grow higher. Sound: the waltz "
+        "goes on, faster, waves against the hull, his laughter.",
+        "老水手继续拉琴，抬头望向天空，笑了起来；浪越来越高。声音：华尔兹继续，越来越快，浪拍船身，他的笑声。",
+    )  # fmt: skip
+    g.column("Sampling the clip")
+    first, noise_1, shared = sampling(g, files["model"], first_text, (empty, 0), seed=1)
+    g.column("Going on")
+    longer = g.add("NavaExtend", latent=(first, 0))
+    second, noise_2, _ = sampling(g, files["model"], next_text, (longer, 0), seed=2, shared=shared)
+    g.column("Decoding both as one")
+    decode = g.add("NavaDecode", latent=(second, 0), **vaes, before=(longer, 1))
+    save_video(g, decode, (decode, 2), "video/NAVA_extend")
+    g.promote(first_text, "prompt", "prompt", "提示词")
+    g.promote(next_text, "prompt", "how it goes on", "如何继续")
+    promote_size(g, empty)
+    g.promote(longer, "seconds", "seconds more", "延长秒数")
+    g.promote(longer, "overlap", "overlap", "重叠")
+    g.promote(shared[0], "steps", "steps", "步数")
+    g.promote(noise_1, "noise_seed", "first seed", "第一个种子")
+    g.promote(noise_2, "noise_seed", "second seed", "第二个种子")
+    promote_files(g, files)
+
+
+def upscale(g: Graph) -> None:
+    files = loaders(g)
+    g.column("Prompt")
+    prompt = text(g, files["clip"], *BEACH)
+    g.column("Size and length")
+    latent = g.add("NavaEmptyLatent", width=640, height=352)
+    g.column("Sampling at half the size")
+    first, noise_1, (steps, solver) = sampling(g, files["model"], prompt, (latent, 0))
+    guided = next(n["id"] for n in g.nodes if n["type"] == "NavaGuider")
+    g.column("Twice the size")
+    parts = g.add("LTXVSeparateAVLatent", av_latent=(first, 0))
+    large = g.add("LatentUpscaleBy", samples=(parts, 0), upscale_method="bicubic", scale_by=2.0)
+    both = g.add("LTXVConcatAVLatent", video_latent=(large, 0), audio_latent=(parts, 1))
+    held = g.add("NavaHold", latent=(both, 0))
+    g.column("Sampling the picture again")
+    rest = g.add("NavaScheduler", model=files["model"], steps=20, denoise=0.4)
+    noise_2 = g.add("RandomNoise", noise_seed=2)
+    second = g.add(
+        "SamplerCustomAdvanced", noise=(noise_2, 0), guider=(guided, 0), sampler=(solver, 0), sigmas=(rest, 0),
+        latent_image=(held, 0),
+    )  # fmt: skip
+    g.column("Decoding")
+    decode = g.add("NavaDecode", latent=(second, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), "video/NAVA_upscale")
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    promote_size(g, latent)
+    g.promote(steps, "steps", "steps", "步数")
+    g.promote(rest, "steps", "steps again", "再次采样步数")
+    g.promote(rest, "denoise", "how much anew", "重绘程度")
+    g.promote(noise_1, "noise_seed", "seed", "种子")
+    promote_files(g, files)
+
+
+def storyboard(g: Graph) -> None:
+    files = loaders(g, voice=True)
+    g.column("Voice")
+    audio = g.add("LoadAudio", "voice of Anna", "安娜的声音", outside="input", audio="anna.wav")
+    voice = g.add("NavaVoice", encoder=files["voice_encoder"], audio=(audio, 0), name="Anna")
+    g.column("What all shots have")
+    prompt = g.add("NavaTextEncode", clip=files["clip"], prompt="Each shot's own prompt takes this place.")
+    latent = g.add("NavaEmptyLatent", seconds=5.0)
+    g.column("Sampling")
+    guider = g.add("NavaGuider", model=files["model"], positive=(prompt, 0), negative=(prompt, 1))
+    sigmas, solver = g.add("NavaScheduler", model=files["model"]), g.add("NavaSamplerSelect")
+    g.column("Shots")
+    board = g.add(
+        "NavaStoryboard", guider=(guider, 0), sampler=(solver, 0), sigmas=(sigmas, 0), latent=(latent, 0),
+        clip=files["clip"], video_vae=files["video_vae"], audio_vae=files["audio_vae"],
+        shots="--- 5 s\nNight. Anna, a woman in a red coat, waits alone on a station platform and looks at the clock. She says "
+        "quietly: <S:Anna>Five minutes more.<E> Sound: wind, a distant announcement. No music.\n"
+        "--- 4 s, continue\nThe lights of a train come out of the dark, its wind moves her coat. Sound: the train rolls in, "
+        "brakes squeal. Nobody speaks.\n"
+        "--- 5 s\nInside the train Anna sits at the window, lights pass over her face. She smiles and says: <S:Anna>At "
+        "last.<E> Sound: wheels on the rails. No music.",
+        **{"voices.voice_0": (voice, 0)},
+    )  # fmt: skip
+    g.translate(
+        board,
+        shots="--- 5 秒\n夜晚，穿红色大衣的女人安娜独自在站台上等候，看着时钟。她轻声说：<S:Anna>还有五分钟。<E>声音：风声，远处的广播声，没有音乐。\n"
+        "--- 4 秒，继续\n列车的灯光从黑暗中出现，风吹动她的大衣。声音：列车进站，刹车声。没有人说话。\n"
+        "--- 5 秒\n车厢里，安娜坐在窗边，灯光掠过她的脸。她微笑着说：<S:Anna>终于来了。<E>声音：车轮驶过铁轨，没有音乐。",
+    )
+    g.column("Save")
+    g.add("SaveVideo", outside="result", video=(board, 0), filename_prefix="video/NAVA_storyboard")
+    g.promote(board, "shots", "shots", "镜头")
+    promote_size(g, latent)
+    g.promote(board, "overlap", "overlap", "重叠")
+    g.promote(sigmas, "steps", "steps", "步数")
+    g.promote(board, "seed", "seed", "种子")
+    g.promote(board, "name", "name", "名称")
+    promote_files(g, files)
+
+
 ALL = [
     Workflow(
         "nava_text_to_av",
@@ -557,6 +763,42 @@ ALL = [
         Words("两个镜头一个场景", "第一个镜头的最后一帧是第二个镜头的首帧；重复的一帧会去掉，声音交叉淡化。"),
         two_shots,
     ),
+    Workflow(
+        "nava_sound_to_picture",
+        Words("Recording to picture", "The clip gets as long as the recording, which stays as it is; the picture is made to it. Say in the prompt what is heard, too."),
+        Words("录音生成画面", "片段与录音一样长，录音保持不变，画面配合它生成。提示词里也要写出听到的声音。"),
+        sound_to_picture,
+    ),
+    Workflow(
+        "nava_foley",
+        Words("Silent video to sound", "The frames stay as they are; their sound is made. Say what is seen and what is heard."),
+        Words("无声视频生成声音", "画面保持不变，为它生成声音。写出看到的和听到的。"),
+        foley,
+    ),
+    Workflow(
+        "nava_first_last_frame",
+        Words("First and last picture", "The clip begins with the first and ends with the last picture; give the same one twice for a loop. *Hold of the last* below 1 lets the model fit it in."),
+        Words("首尾图片", "片段从第一张图片开始，以最后一张结束；两张相同就能循环。*末帧强度* 小于 1 时模型可以让它融入。"),
+        first_last_frame,
+    ),
+    Workflow(
+        "nava_extend",
+        Words("A clip and how it goes on", "The end of the first clip is held, with its sound, and the next seconds are made after it; both are decoded as one clip."),
+        Words("片段及其延续", "第一个片段的结尾连同声音保持不变，其后生成新的几秒；两者作为一个片段解码。"),
+        extend,
+    ),
+    Workflow(
+        "nava_storyboard",
+        Words("Storyboard of shots", "One prompt a shot, between lines of `---`, which may say `--- 4 s, continue`. Finished shots lie in output/nava_shots: queue again after an interruption or a change, and only what is missing is made."),
+        Words("分镜长片", "每个镜头一段提示词，之间用 `---` 一行隔开，可写 `--- 4 秒，继续`。完成的镜头在 output/nava_shots：中断或修改后再次运行，只生成缺少的部分。"),
+        storyboard,
+    ),
+    Workflow(
+        "nava_upscale",
+        Words("Twice the size", "Made at half the size first; then the picture is doubled and its end of sampling made anew, while the sound stays as it is."),
+        Words("两倍尺寸", "先以一半尺寸生成；再把画面放大一倍，重新采样末段，声音保持不变。"),
+        upscale,
+    ),
 ]  # fmt: skip
 
 # At 100 % within 1280×720: beside the editor's side bar, below its tabs, above its lower edge.
@@ -585,7 +827,8 @@ def shipped(g: Graph, flow: Workflow) -> dict:
     result = next(n for n in outer if g.outside[n["id"]] == "result")
     y = 0
     for node in inputs:
-        height = 300 if node["type"] == "LoadImage" else 160
+        pictures = sum(n["type"] in ("LoadImage", "LoadVideo") for n in inputs)
+        height = 160 if node["type"] not in ("LoadImage", "LoadVideo") else 300 if pictures == 1 else 210
         node["pos"], node["size"], y = [0, y], [COLUMN, height], y + height + 40
     instance["pos"], instance["size"] = [COLUMN + GAP, 0], [400, HEIGHT]
     right, width = COLUMN + GAP + 400 + GAP, COLUMN + 20

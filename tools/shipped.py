@@ -35,5 +35,11 @@ ALL = (
     Shipped("nava_idea_to_clip", "NAVA Idea to picture and sound (with or without a language model)"),
     Shipped("nava_cast_scene", "NAVA Scene with a cast that keeps its voices (speech, lip sync)"),
     Shipped("nava_two_shots", "NAVA Two shots joined to one scene (speech, lip sync)"),
+    Shipped("nava_sound_to_picture", "NAVA Recording to picture (speech, lip sync, audio driven)"),
+    Shipped("nava_foley", "NAVA Silent video to sound (foley, video to audio)"),
+    Shipped("nava_first_last_frame", "NAVA First and last picture to picture and sound (keyframes, loop)"),
+    Shipped("nava_extend", "NAVA Extend a clip with its sound (longer, continue)"),
+    Shipped("nava_storyboard", "NAVA Storyboard of many shots (long video, voices)"),
+    Shipped("nava_upscale", "NAVA Twice the size with the sound held (upscale)"),
 )
 BY_KEY = {s.key: s for s in ALL}

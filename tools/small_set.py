@@ -80,9 +80,17 @@ class SmallSet:
         return self.scenes.get(key, Scene(self.expect))
 
 
+# Clips stay short, and videos keep their own, small size.
+SHORT = {
+    "NavaSoundToLatent": {"length": "as the latent"},
+    "NavaPictureToLatent": {"size": "as the picture"},
+    "NavaExtend": {"seconds": 1.0, "overlap": 0.5},
+}
+
 RANDOM = SmallSet(
     "the random tiny set", tiny.FILES, 320, 192, 1.0, 4, {},
     "coloured noise, and noise to hear: these weights are random. What it shows is that every part runs",
+    SHORT,
 )  # fmt: skip
 
 MINI_FOLDER = ROOT / "assets" / "mini"
@@ -152,12 +160,40 @@ MINI = SmallSet(
                 {"prompt": "Under a blue sky, a red ball drops and bounces on a wooden floor, with a dry wooden knock at every hit. Nobody speaks."},
             ]},
         ),
+        "nava_sound_to_picture": Scene(
+            "a face that opens its mouth as the recording's syllables come",
+            {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}]},
+        ),
+        "nava_foley": Scene(
+            "the given picture of a bouncing yellow ball, with a dry knock at each contact",
+            {"NavaTextEncode": [{"prompt": "A yellow ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+        ),
+        "nava_first_last_frame": Scene(
+            "a clip between the two given pictures",
+            {"NavaTextEncode": [{"prompt": "A yellow ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+        ),
+        "nava_extend": Scene(
+            "a pendulum that goes on swinging and ticking across the seam",
+            {"NavaTextEncode": [
+                {"prompt": "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks."},
+                {"prompt": "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks."},
+            ]},
+        ),
+        "nava_storyboard": Scene(
+            "a bouncing red ball, the same going on, then a cut to a pendulum",
+            {"NavaStoryboard": [{"shots": "--- 1.375 s\nA red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1 s, continue\nA red ball bounces on a wooden floor under a blue sky. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1.375 s\nA blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks.", "overlap": 0.5}]},
+        ),
+        "nava_upscale": Scene(
+            "a red ball that bounces with a dry knock, at twice the size",
+            {"NavaTextEncode": [{"prompt": "A red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+        ),
     },
     "what the prompt says, as far as NAVA-mini's small world reaches",
     # Faults in the words of its world (it reads 96 tokens), and gentler contrasts: the released ones burn its colours out.
     {
         "NavaTextEncode": {"negative": "blurry picture, frozen picture, noise, silence, several people talking at once, muffled sound, distortion"},
         "NavaGuider": {"video_text": 1.5, "video_align": 1.0, "audio_text": 1.0, "audio_align": 1.0, "audio_timbre": 1.5},
+        **SHORT,
     },
     " Its training has only begun: skies, floors and the kind of sound come out, shapes and faces in pieces (docs/mini.md).",
 )  # fmt: skip

@@ -152,8 +152,30 @@ def make_inputs(folder: Path) -> None:
     sky[disc] = (250, 220, 120)
     sky[y > 240 + 10 * np.sin(x / 30)] = (40, 90, 60)
     Image.fromarray(sky.clip(0, 255).astype("uint8")).save(folder / "example.png")
+    evening = sky * (1.0, 0.8, 0.7)
+    evening[disc] = sky[100, 100] * (1.0, 0.8, 0.7)
+    evening[(np.hypot(x - 420, y - 210) < 60) & (y <= 240 + 10 * np.sin(x / 30))] = (250, 120, 60)
+    Image.fromarray(evening.clip(0, 255).astype("uint8")).save(folder / "example_last.png")
+    falling_ball(folder / "example.mp4")
     for name, pitch in (("anna.wav", 210.0), ("ben.wav", 110.0)):
         recording(folder / name, pitch)
+
+
+def falling_ball(path: Path, frames: int = 33, fps: int = 24) -> None:
+    """A silent video of 256x160: a yellow ball that bounces."""
+    import av
+    import numpy as np
+
+    y, x = np.mgrid[0:160, 0:256]
+    with av.open(str(path), "w") as media:
+        stream = media.add_stream("h264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 256, 160, "yuv420p"
+        for i in range(frames):
+            picture = np.where(y[..., None] < 130, (120, 160, 220), (140, 95, 55)).astype("uint8")
+            t = i / fps % 0.8 - 0.4
+            picture[np.hypot(x - 128, y - (114 - 90 * (1 - (t / 0.4) ** 2))) < 16] = (240, 210, 60)
+            media.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        media.mux(stream.encode())
 
 
 def recording(path: Path, pitch: float, seconds: float = 5.0, rate: int = 44100) -> None:

@@ -1,0 +1,211 @@
+"""What holding, continuing and placing are worth: clips by the shipped workflows on a real server, measured.
+
+For each prompt and seed: a free clip; the picture to its sound and the sound to its picture, held softly and hard; the clip
+continued; and a clip between its first and its last frame. Clips lie in OUT/clips and are not made twice. docs/longer.md holds the table.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import clips
+import environment
+import numpy as np
+import small_set
+import tiny
+import torch
+from comfy_server import Server, ServerError, has_accelerator
+from environment import ROOT
+from evaluate import generate, write_json
+from intervals import interval
+from PIL import Image
+from shipped import BY_KEY
+from workflow import load, nodes_of, set_inputs, to_api
+
+sys.path.insert(0, str(ROOT))
+from nava_core.meters.synchrony import synchrony
+
+sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
+
+# Things that happen at a moment, in the words of NAVA-mini's world.
+PROMPTS = (
+    "A red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks.",
+    "A yellow ball falls onto a glass floor under a blue sky and bounces. Each contact makes a bright glass chime. Nobody speaks.",
+    "A green ball bounces on a drum skin under an orange sunset sky. Each contact makes a deep drum beat. Nobody speaks.",
+    "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks.",
+)
+WAYS = ("soft", "hard")
+WINDOW = 0.2  # seconds on either side of a seam, for loudness
+FLUX = 1024, 256  # window and step of the spectral flux
+# score -> what the table calls it, and what was wanted of it
+SCORES = {
+    "free_f1": ("two-way onset F1, free", ""),
+    **{f"{part}_{way}_f1": (f"the same, {part} given, {way}", "0.9 of free") for part in ("sound", "picture") for way in WAYS},
+    "seam_picture": ("frame difference across the seam, against the inside's mean", "under 1.3"),
+    "seam_loudness": ("loudness step at the seam, dB", "under 2"),
+    "seam_flux": ("spectral flux at the seam, against the inside's 95th percentile", "under 1"),
+    **{f"guide_{way}": (f"PSNR of the last frames to the guide's own reconstruction, {way}, dB", "30, exact but for the codec") for way in WAYS},
+}  # fmt: skip
+
+
+class Study:
+    """Graphs of the shipped workflows, made into clips of one folder."""
+
+    def __init__(self, server: Server, folder: Path, own_models: bool):
+        self.server, self.folder, self.own_models = server, folder, own_models
+        self.info = server.get("/object_info")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def graph(self, key: str, prompt: str, seed: int) -> dict:
+        document = load(BY_KEY[key].path)
+        if not self.own_models:
+            small_set.chosen().apply(document, self.info)
+        graph = to_api(document, self.info)
+        set_inputs(graph, "NavaTextEncode", prompt=prompt)
+        set_inputs(graph, "RandomNoise", noise_seed=seed)
+        return graph
+
+    def make(self, name: str, graph: dict) -> Path:
+        known = sorted(self.folder.glob(f"{name}.mp4"))
+        return known[0] if known else generate(self.server, graph, self.folder / name, {})
+
+    def lend(self, file: Path) -> str:
+        return clips.lend(file, self.server.base / "input")
+
+    def clip(self, number: int, prompt: str, seed: int) -> dict[str, float | None]:
+        """All clips of a prompt and seed, and their scores."""
+        name, scores = f"{number}-{seed}", {}
+        free = self.make(f"{name}-free", self.graph("nava_text_to_av", prompt, seed))
+        frames, *_ = opened = clips.opened(free)
+        scores["free_f1"] = onset_f1(opened)
+        for way in WAYS:
+            graph = self.graph("nava_sound_to_picture", prompt, seed + 1000)
+            empty = next(i for i, n in graph.items() if n["class_type"] == "NavaEmptyLatent")
+            set_inputs(graph, "NavaSoundToLatent", latent=[empty, 0], length="as the latent")
+            set_inputs(graph, "LoadAudio", audio=self.lend(free))
+            set_inputs(graph, "NavaHold", way=way)
+            without(graph, "NavaFirstFrame", "LoadImage")
+            scores[f"sound_{way}_f1"] = onset_f1(clips.opened(self.make(f"{name}-sound-{way}", graph)))
+            graph = self.graph("nava_foley", prompt, seed + 2000)
+            set_inputs(graph, "LoadVideo", file=self.lend(free))
+            set_inputs(graph, "NavaPictureToLatent", size="as the picture")
+            set_inputs(graph, "NavaHold", way=way)
+            scores[f"picture_{way}_f1"] = onset_f1(clips.opened(self.make(f"{name}-picture-{way}", graph)))
+        graph = self.graph("nava_extend", prompt, seed)
+        noises = nodes_of(graph, "RandomNoise")
+        noises[1]["noise_seed"] = seed + 3000
+        set_inputs(graph, "NavaEmptyLatent", seconds=len(frames) / 24)
+        scores |= seam(clips.opened(self.make(f"{name}-longer", graph)), len(frames))
+        scores |= self.guides(name, prompt, seed, frames)
+        return scores
+
+    def guides(self, name: str, prompt: str, seed: int, frames: torch.Tensor) -> dict[str, float]:
+        pictures = []
+        for place, frame in (("first", frames[0]), ("last", frames[-1])):
+            file = self.folder / f"{name}-{place}.png"
+            Image.fromarray((frame.numpy() * 255).round().astype(np.uint8)).save(file)
+            pictures.append(self.lend(file))
+
+        def placed(way: str) -> dict:
+            graph = self.graph("nava_first_last_frame", prompt, seed + 4000)
+            for inputs, picture in zip(nodes_of(graph, "LoadImage"), pictures, strict=True):
+                inputs["image"] = picture
+            set_inputs(graph, "NavaGuide", way=way)
+            return graph
+
+        graph = placed(WAYS[0])  # what the guide is by itself: encoded and decoded, nothing sampled
+        guide = next(i for i, n in graph.items() if n["class_type"] == "NavaGuide")
+        set_inputs(graph, "NavaDecode", latent=[guide, 0])
+        set_inputs(graph, "NavaEmptyLatent", seconds=0.21)
+        own = clips.opened(self.make(f"{name}-guide", graph))[0][-1]
+        return {
+            f"guide_{way}": psnr(clips.opened(self.make(f"{name}-between-{way}", placed(way)))[0][-1], own)
+            for way in WAYS
+        }
+
+
+def without(graph: dict, *kinds: str) -> None:
+    for node_id in [i for i, n in graph.items() if n["class_type"] in kinds]:
+        del graph[node_id]
+
+
+def onset_f1(opened) -> float | None:
+    frames, fps, waveform, rate = opened
+    return synchrony(frames, fps, waveform, rate).f1
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return -10 * math.log10(max(float((a - b).square().mean()), 1e-10))
+
+
+def seam(opened, first: int) -> dict[str, float | None]:
+    """What is seen and heard where a clip of `first` frames goes on, against the inside of the whole."""
+    frames, fps, waveform, rate = opened
+    steps = (frames[1:] - frames[:-1]).abs().mean((1, 2, 3))
+    inside = torch.cat([steps[: first - 1], steps[first:]]).mean()
+    at, reach = round(first / fps * rate), round(WINDOW * rate)
+    levels = [
+        10 * math.log10(float(part.square().mean()) + 1e-8)
+        for part in (waveform[:, at - reach : at], waveform[:, at : at + reach])
+    ]
+    size, step = FLUX
+    spectrum = torch.stft(waveform.mean(0), size, step, window=torch.hann_window(size), return_complex=True).abs()
+    flux = (spectrum[:, 1:] - spectrum[:, :-1]).clamp(min=0).sum(0)
+    near = range(max(0, at // step - 2), min(flux.numel(), at // step + 3))
+    rest = torch.cat([flux[: near.start], flux[near.stop :]])
+    return {
+        "seam_picture": float(steps[first - 1] / inside.clamp(min=1e-8)),
+        "seam_loudness": abs(levels[1] - levels[0]),
+        "seam_flux": float(flux[near.start : near.stop].max() / rest.quantile(0.95).clamp(min=1e-8)),
+    }
+
+
+def table(found: list[dict]) -> str:
+    """Markdown: means with intervals over prompts."""
+    lines = ["| what | measured | wanted |", "|---|---|---|"]
+    for name, (title, wanted) in SCORES.items():
+        values = [(f["scores"][name], f["prompt"]) for f in found if f["scores"].get(name) is not None]
+        if not values:
+            lines.append(f"| {title} | not measured | {wanted} |")
+            continue
+        i = interval(*map(list, zip(*values, strict=True)))
+        spread = f" ({i.low:.2f} … {i.high:.2f})" if i.prompts > 1 else ""
+        lines.append(f"| {title} | {i.mean:.2f}{spread}, {i.count} clips | {wanted} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--models", type=Path)
+    options = parser.parse_args()
+    env = environment.running()
+    base = environment.base_folder(env, "longer", options.models)
+    if not options.models:
+        small_set.chosen().make(env.host, base / "models")
+    tiny.make_inputs(base / "input")
+    environment.say("Starting ComfyUI …")
+    found, failed = [], 0
+    with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
+        study = Study(server, options.out / "clips", options.models is not None)
+        for n in range(options.clips):
+            number, seed = n % len(PROMPTS), 1 + n // len(PROMPTS)
+            try:
+                scores = study.clip(number, PROMPTS[number], seed)
+            except ServerError as error:
+                failed += 1
+                print(f"{n + 1}/{options.clips}  failed: {error}", file=sys.stderr, flush=True)
+                continue
+            found.append({"prompt": PROMPTS[number], "seed": seed, "scores": scores})
+            write_json(options.out / "longer.json", found)
+            print(f"{n + 1}/{options.clips}", flush=True)
+    if found:
+        (options.out / "longer.md").write_text(table(found), encoding="utf-8")
+        print(table(found))
+    return 1 if failed or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
