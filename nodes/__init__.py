@@ -10,16 +10,21 @@ from .cast import NavaCast
 from .compose import NavaCompose
 from .decode import NavaDecode
 from .dialogue import NavaDialogue
+from .extend import NavaExtend
 from .first_frame import NavaFirstFrame
 from .guide import NavaGuider
+from .hold import NavaHold
 from .join import NavaJoin
+from .keyframe import NavaGuide
 from .latent import NavaEmptyLatent
 from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
 from .lora_streams import NavaLoraLoader
 from .meters import NavaFixLag, NavaSyncMeter
+from .put import NavaPictureToLatent, NavaSoundToLatent
 from .rewrite import NavaRewrite
 from .sample import NavaSamplerSelect, NavaScheduler
 from .step_cache import NavaStepCache
+from .storyboard import NavaStoryboard
 from .text import NavaTextEncode
 from .training import NavaTrainingClip
 from .voice import NavaVoice, NavaVoiceEncoderLoader
@@ -45,6 +50,11 @@ class NavaExtension(ComfyExtension):
             NavaTextEncode,
             NavaEmptyLatent,
             NavaFirstFrame,
+            NavaSoundToLatent,
+            NavaPictureToLatent,
+            NavaHold,
+            NavaGuide,
+            NavaExtend,
             NavaAttention,
             NavaStepCache,
             NavaGuider,
@@ -52,6 +62,7 @@ class NavaExtension(ComfyExtension):
             NavaSamplerSelect,
             NavaDecode,
             NavaJoin,
+            NavaStoryboard,
             NavaTrainingClip,
             NavaSyncMeter,
             NavaFixLag,
