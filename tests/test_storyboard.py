@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from test_nodes import text
@@ -41,6 +42,11 @@ def test_storyboards(written, shots):
 def test_storyboards_that_cannot_be_read(written, words):
     with pytest.raises(StoryboardError, match=words):
         parse(written, 5.0)
+
+
+def alike(a, b):
+    """The same frames, but for the encoder, which need not give the same bytes twice."""
+    return a.shape == b.shape and np.abs(a.astype(float) - b).mean() < 1
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ def test_shots_become_one_clip_and_are_made_once(board, nava):
     for a, b in zip(first["samples"].unbind(), second["samples"].unbind(), strict=True):
         assert torch.equal(b[:, :, : a.shape[2]], a), "all of so short a shot is repeated, bit for bit"
     again = board()
-    assert again[3] == [] and (again[0] == frames).all()
+    assert again[3] == [] and alike(again[0], frames)
     changed = board(BOARD.replace("a cut", "another cut"))
     assert [n[:8] for n in changed[3]] == ["shot_003"]
     changed = board(BOARD.replace("red", "blue"))
@@ -107,7 +113,7 @@ def test_a_storyboard_is_taken_up_again(board):
     left = sorted(os.listdir(board.folder))
     assert [n[:8] for n in left] == ["shot_001", "shot_002"] and all(n.endswith(".safetensors") for n in left)
     frames, _, _, sampled = board()
-    assert [n[:8] for n in sampled] == ["shot_003"] and (frames == whole).all()
+    assert [n[:8] for n in sampled] == ["shot_003"] and alike(frames, whole)
 
 
 def test_what_is_wrong_is_said_before_the_first_shot(board, nava):
