@@ -1,5 +1,7 @@
 """A clip -> a LATENT that begins with its end."""
 
+import math
+
 import torch
 from comfy_api.latest import io
 
@@ -77,7 +79,7 @@ def cut(picture, sound, overlap: float) -> tuple[int, int]:
     """Latent frame and audio step with which the next clip begins, so that at least `overlap` seconds are repeated."""
     if picture is None:
         return 0, max(0, sound.shape[2] - max(1, round(overlap * AUDIO_RATE)))
-    wanted = max(1, round(overlap * FRAMES_A_SECOND))
+    wanted = math.ceil(round(overlap * FPS - 1, 6) / FRAMES_PER_LATENT) + 1
     second = max(0, (picture.shape[2] - wanted) // FRAMES_A_SECOND)
     return FRAMES_A_SECOND * second, AUDIO_RATE * second
 

@@ -113,6 +113,16 @@ def test_extended_twice_and_joined(nava, model):
         assert torch.equal(a[:, :, : b.shape[2]], b)
 
 
+@pytest.mark.parametrize("overlap", [0.1, 0.3, 0.5, 1.0, 1.5])
+@pytest.mark.parametrize("frames", [7, 9, 13, 37])
+def test_at_least_the_overlap_is_held(nava, frames, overlap):
+    """As seconds of a clip by itself, and cut at a whole second, or the whole clip."""
+    steps = ClipLength(frames).audio_steps
+    kept, from_step = nava("extend").cut(torch.empty(1, 6, frames, 1, 1), torch.empty(1, 8, steps, 1), overlap)
+    assert kept % 6 == 0 and from_step == kept // 6 * 25
+    assert kept == 0 or overlap <= ClipLength(frames - kept).seconds <= overlap + 1.2
+
+
 def test_one_stream_extended(nava, model):
     for latent in (
         {"samples": filled(frames=13)["samples"].unbind()[0]},

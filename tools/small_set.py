@@ -84,7 +84,7 @@ class SmallSet:
 SHORT = {
     "NavaSoundToLatent": {"length": "as the latent"},
     "NavaPictureToLatent": {"size": "as the picture"},
-    "NavaExtend": {"seconds": 1.0, "overlap": 0.5},
+    "NavaExtend": {"seconds": 1.0, "overlap": 0.3},
 }
 
 RANDOM = SmallSet(
@@ -181,7 +181,7 @@ MINI = SmallSet(
         ),
         "nava_storyboard": Scene(
             "a bouncing red ball, the same going on, then a cut to a pendulum",
-            {"NavaStoryboard": [{"shots": "--- 1.375 s\nA red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1 s, continue\nA red ball bounces on a wooden floor under a blue sky. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1.375 s\nA blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks.", "overlap": 0.5}]},
+            {"NavaStoryboard": [{"shots": "--- 1.375 s\nA red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1 s, continue\nA red ball bounces on a wooden floor under a blue sky. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1.375 s\nA blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks.", "overlap": 0.3}]},
         ),
         "nava_upscale": Scene(
             "a red ball that bounces with a dry knock, at twice the size",
