@@ -526,7 +526,7 @@ def sound_to_picture(g: Graph) -> None:
     put = g.add("NavaSoundToLatent", audio=(audio, 0), audio_vae=files["audio_vae"], latent=(first, 0))
     held = g.add("NavaHold", latent=(put, 0))
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (held, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (held, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
     save_video(g, decode, (decode, 2), "video/NAVA_lips")
@@ -552,7 +552,7 @@ def foley(g: Graph) -> None:
         "一只黄色的球落在木地板上弹跳，每次接触都发出干脆的木头敲击声。没有人说话，没有音乐。",
     )  # fmt: skip
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (held, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (held, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
     save_video(g, decode, (decode, 2), "video/NAVA_foley")
@@ -585,7 +585,7 @@ def first_last_frame(g: Graph) -> None:
     )
     end = g.add("NavaGuide", latent=(begin, 0), images=(last, 0), video_vae=files["video_vae"])
     g.column("Sampling")
-    sampler, noise, (steps, _) = sampling(g, files["model"], prompt, (end, 0))
+    sampler, noise, (steps, _) = sampling(g, files, prompt, (end, 0))
     g.column("Decoding")
     decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
     save_video(g, decode, (decode, 2), "video/NAVA_first_last")
@@ -617,10 +617,10 @@ def extend(g: Graph) -> None:
         "老水手继续拉琴，抬头望向天空，笑了起来；浪越来越高。声音：华尔兹继续，越来越快，浪拍船身，他的笑声。",
     )  # fmt: skip
     g.column("Sampling the clip")
-    first, noise_1, shared = sampling(g, files["model"], first_text, (empty, 0), seed=1)
+    first, noise_1, shared = sampling(g, files, first_text, (empty, 0), seed=1)
     g.column("Going on")
     longer = g.add("NavaExtend", latent=(first, 0))
-    second, noise_2, _ = sampling(g, files["model"], next_text, (longer, 0), seed=2, shared=shared)
+    second, noise_2, _ = sampling(g, files, next_text, (longer, 0), seed=2, shared=shared)
     g.column("Decoding both as one")
     decode = g.add("NavaDecode", latent=(second, 0), **vaes, before=(longer, 1))
     save_video(g, decode, (decode, 2), "video/NAVA_extend")
@@ -642,7 +642,7 @@ def upscale(g: Graph) -> None:
     g.column("Size and length")
     latent = g.add("NavaEmptyLatent", width=640, height=352)
     g.column("Sampling at half the size")
-    first, noise_1, (steps, solver) = sampling(g, files["model"], prompt, (latent, 0))
+    first, noise_1, (steps, solver) = sampling(g, files, prompt, (latent, 0))
     guided = next(n["id"] for n in g.nodes if n["type"] == "NavaGuider")
     g.column("Twice the size")
     parts = g.add("LTXVSeparateAVLatent", av_latent=(first, 0))
@@ -677,7 +677,9 @@ def storyboard(g: Graph) -> None:
     prompt = g.add("NavaTextEncode", clip=files["clip"], prompt="Each shot's own prompt takes this place.")
     latent = g.add("NavaEmptyLatent", seconds=5.0)
     g.column("Sampling")
-    guider = g.add("NavaGuider", model=files["model"], positive=(prompt, 0), negative=(prompt, 1))
+    guider = g.add(
+        "NavaGuider", model=files["model"], positive=(prompt, 0), negative=(prompt, 1), audio_vae=files["audio_vae"]
+    )
     sigmas, solver = g.add("NavaScheduler", model=files["model"]), g.add("NavaSamplerSelect")
     g.column("Shots")
     board = g.add(
