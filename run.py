@@ -87,6 +87,7 @@ def evaluate(options: argparse.Namespace, _: list[str]) -> int:
 def longer(options: argparse.Namespace, _: list[str]) -> int:
     arguments = ["--out", str(options.out.resolve()), "--clips", str(options.clips)]
     arguments += ["--models", str(options.models.resolve())] if options.models else []
+    arguments += ["--shots", *map(str, options.shots)] if options.shots else []
     return in_environment(environment.prepare(), "tools/longer.py", *arguments)
 
 
@@ -167,6 +168,9 @@ def main() -> int:
     )
     seven.add_argument("--out", type=Path, default=Path("longer"), help="folder for clips, scores and table")
     seven.add_argument("--clips", type=int, default=32, help="prompts times seeds")
+    seven.add_argument(
+        "--shots", type=int, nargs="+", default=[], help="only the memory of storyboards of so many shots"
+    )
     options, rest = parser.parse_known_args()
     if options.command == "evaluate" and sum(map(bool, (options.prompts, options.compare, options.best_of))) != 1:
         parser.error("evaluate takes a prompt list, or --compare A B, or --best-of A")

@@ -83,6 +83,14 @@ class Server:
         """Until the server ends by itself; its exit status."""
         return self._process.wait()
 
+    def peak_memory(self) -> int | None:
+        """Most bytes that the server has held so far; None where the system does not tell (it does on Linux)."""
+        status = Path(f"/proc/{self._process.pid}/status")
+        if not status.exists():
+            return None
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 

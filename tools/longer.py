@@ -7,6 +7,7 @@ continued; and a clip between its first and its last frame. Clips lie in OUT/cli
 import argparse
 import math
 import sys
+import uuid
 from pathlib import Path
 
 import clips
@@ -125,6 +126,25 @@ class Study:
         }
 
 
+def storyboard_memory(counts: list[int], start, own_models: bool) -> dict[int, int | None]:
+    """Peak bytes of a fresh server that makes a storyboard of so many shots, every second one going on. start() gives a server."""
+    peaks = {}
+    for count in counts:
+        with start() as server:
+            document = load(BY_KEY["nava_storyboard"].path)
+            info = server.get("/object_info")
+            if not own_models:
+                small_set.chosen().apply(document, info)
+            graph = to_api(document, info)
+            shots = [f"---{' continue' if i % 2 else ''}\n{PROMPTS[0]}" for i in range(count)]
+            # a name of its own: shots that lie there already would not be made
+            set_inputs(graph, "NavaStoryboard", shots="\n".join(shots), name=f"memory_{uuid.uuid4().hex}")
+            server.queue(graph, timeout=24 * 3600)
+            peaks[count] = server.peak_memory()
+            print(f"{count} shots: {'unknown' if peaks[count] is None else f'{peaks[count] / 1e6:.0f} MB'}", flush=True)
+    return peaks
+
+
 def without(graph: dict, *kinds: str) -> None:
     for node_id in [i for i, n in graph.items() if n["class_type"] in kinds]:
         del graph[node_id]
@@ -180,6 +200,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--models", type=Path)
+    parser.add_argument("--shots", type=int, nargs="+", default=[])
     options = parser.parse_args()
     env = environment.running()
     base = environment.base_folder(env, "longer", options.models)
@@ -187,8 +208,17 @@ def main() -> int:
         small_set.chosen().make(env.host, base / "models")
     tiny.make_inputs(base / "input")
     environment.say("Starting ComfyUI …")
+    options.out.mkdir(parents=True, exist_ok=True)
     found, failed = [], 0
-    with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
+
+    def start() -> Server:
+        return Server(env.host, base, cpu=not (options.models and has_accelerator()))
+
+    if options.shots:
+        peaks = storyboard_memory(options.shots, start, options.models is not None)
+        write_json(options.out / "storyboard_memory.json", peaks)
+        return 0
+    with start() as server:
         study = Study(server, options.out / "clips", options.models is not None)
         for n in range(options.clips):
             number, seed = n % len(PROMPTS), 1 + n // len(PROMPTS)
