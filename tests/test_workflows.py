@@ -117,16 +117,15 @@ def test_first_picture_is_the_first_frame(server, workflow):
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("nava_sound_to_picture", (25, 192, 320, 3)),
-        ("nava_first_last_frame", (25, 192, 320, 3)),
-        ("nava_extend", (49, 192, 320, 3)),  # all 25 frames are repeated, 24 are new
+        ("nava_sound_to_picture", (25, 96, 160, 3)),
+        ("nava_first_last_frame", (25, 96, 160, 3)),
+        ("nava_extend", (49, 96, 160, 3)),  # all 25 frames are repeated, 24 are new
         ("nava_upscale", (25, 192, 320, 3)),
     ],
 )
 def test_longer_and_controlled(server, workflow, name, shape):
     prompt = workflow(name)
-    if name == "nava_upscale":
-        set_inputs(prompt, "NavaEmptyLatent", width=160, height=96)
+    set_inputs(prompt, "NavaEmptyLatent", width=160, height=96)
     frames, sound, _ = opened(only(server.outputs(server.queue(prompt), ".mp4")))
     assert frames.shape == shape and frames.std() > 1
     assert abs(len(frames) / 24 - sound.shape[-1] / 48000) < 1 / 24 and sound.std() > 0
@@ -134,11 +133,12 @@ def test_longer_and_controlled(server, workflow, name, shape):
 
 def test_storyboard(server, workflow):
     prompt = workflow("nava_storyboard")
+    set_inputs(prompt, "NavaEmptyLatent", width=160, height=96)
     set_inputs(
         prompt, "NavaStoryboard", shots="--- 0.7 s\na\n--- 0.5 s, continue\nb\n--- 0.4 s\n<S:Anna>c<E>", overlap=0.3
     )
     frames, sound, streams = opened(only(server.outputs(server.queue(prompt), ".mp4")))
-    assert frames.shape == (17 + 12 + 9, 192, 320, 3) and frames.std() > 1 and sound.std() > 0
+    assert frames.shape == (17 + 12 + 9, 96, 160, 3) and frames.std() > 1 and sound.std() > 0
     assert streams["video"]["rate"] == 24 and abs(len(frames) / 24 - sound.shape[-1] / 48000) < 0.05
     assert not list(server.base.rglob("*.part"))
 
