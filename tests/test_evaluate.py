@@ -142,7 +142,7 @@ SHORT = [
 def options(out, **given):
     return argparse.Namespace(
         **{"out": out, "seeds": 1, "first_seed": 1, "workflow": None, "models": None, "through": [],
-           "set": SHORT} | given
+           "only": None, "set": SHORT} | given
     )  # fmt: skip
 
 
@@ -228,6 +228,13 @@ def test_study_sets_what_it_says_and_finds_what_differs(tmp_path):
     parts = evaluate.variants(options(tmp_path, set=["A.b=1"]))
     by_name = {p.out.name: p for p in parts}
     assert by_name["align_0"].set == ["A.b=1", "NavaGuider.video_align=0", "NavaGuider.audio_align=0"]
+    assert [p.out.name for p in evaluate.variants(options(tmp_path, only="steps_4, align_0"))] == [
+        "base",
+        "align_0",
+        "steps_4",
+    ]
+    with pytest.raises(study.StudyError, match=r"there is no steps_5; a study has base, align_0"):
+        study.variants("align_0,steps_5")
     assert by_name["easycache"].through == ["EasyCache"] and by_name["base"].set == ["A.b=1"] and len(parts) == 13
     for part in parts:
         (part.out / "clips").mkdir(parents=True)
@@ -240,6 +247,14 @@ def test_study_sets_what_it_says_and_finds_what_differs(tmp_path):
     assert "0.340 (" in lines["both alignment scales 0"] and "↓" in lines["both alignment scales 0"]
     assert "0.640 (" in lines["as the workflow says"]
     assert not any("↓" in line or "↑" in line for name, line in lines.items() if name != "both alignment scales 0")
+    assert study.table(tmp_path, "align_0").count("\n|") == 4
+
+
+def test_a_number_is_the_same_with_and_without_its_point():
+    prompt = {"1": {"class_type": "A", "inputs": {"x": 2.0, "n": 3, "on": True}}}
+    for setting in ("A.x=1", "A.n=4", "A.on=false"):
+        clips.change(prompt, setting)
+    assert json.dumps(prompt["1"]["inputs"]) == '{"x": 1.0, "n": 4, "on": false}'
 
 
 @pytest.mark.parametrize(

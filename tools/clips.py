@@ -47,7 +47,8 @@ def change(prompt: dict, setting: str) -> None:
     for inputs in found:
         if name not in inputs:
             raise WorkflowError(f"--set {setting}: {kind} has no input {name}; it has {', '.join(sorted(inputs))}")
-        inputs[name] = value
+        # 1 and 1.0 make the same clip
+        inputs[name] = float(value) if isinstance(inputs[name], float) and type(value) is int else value
 
 
 def pass_through(prompt: dict, kind: str, object_info: dict) -> None:

@@ -191,7 +191,7 @@ def run(options: argparse.Namespace) -> int:
         measure_all(one.out / "clips", model_folders(base, options.models), options.again)
         table = report.write(one.out, failed[one.out])
     if options.study:
-        table = study.table(options.out)
+        table = study.table(options.out, options.only)
         (options.out / "study.md").write_text(table, encoding="utf-8")
     print(table)
     print(f"The clips play in {', '.join(str(one.out / 'index.html') for one in runs)}")
@@ -209,7 +209,7 @@ def variants(options: argparse.Namespace) -> list[argparse.Namespace]:
                 "through": [*options.through, *v.through],
             }
         )
-        for v in study.variants()
+        for v in study.variants(options.only)
     ]
 
 
@@ -240,6 +240,7 @@ def main() -> int:
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--study", action="store_true")
+    parser.add_argument("--only")
     parser.add_argument("--compare", type=Path, nargs=2)
     parser.add_argument("--best-of", type=Path)
     options = parser.parse_args()
@@ -252,10 +253,12 @@ def main() -> int:
 
             print(selection.table(options.best_of))
             return 0
+        if options.only and not options.study:
+            raise EvaluationError("--only names parts of a study: add --study")
         if options.seeds < 1:
             raise EvaluationError(f"--seeds {options.seeds}: at least one")
         return run(options)
-    except (EvaluationError, PromptSetError, WorkflowError, ServerError, report.ReportError) as error:
+    except (EvaluationError, study.StudyError, PromptSetError, WorkflowError, ServerError, report.ReportError) as error:
         print(f"The evaluation stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

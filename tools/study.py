@@ -27,8 +27,12 @@ class Variant:
     through: tuple[str, ...] = ()
 
 
-def variants() -> list[Variant]:
-    """The first is what the others are compared with: the workflow's own settings."""
+class StudyError(ValueError):
+    """A study that cannot be made as asked; the message says why."""
+
+
+def variants(only: str | None = None) -> list[Variant]:
+    """The first is what the others are compared with: the workflow's own settings. only: names of others, with commas."""
     out = [Variant("base", "as the workflow says")]
     for scale in ALIGN:
         settings = (f"NavaGuider.video_align={scale}", f"NavaGuider.audio_align={scale}")
@@ -36,12 +40,20 @@ def variants() -> list[Variant]:
     out.append(Variant("no_timbre", "without timbre guidance", ("NavaGuider.audio_timbre=0",)))
     out.append(Variant("easycache", "EasyCache, its defaults", (), ("EasyCache",)))
     out += [Variant(f"steps_{n}", f"{n} steps", (f"NavaScheduler.steps={n}",)) for n in STEPS]
-    return out
+    if only is None:
+        return out
+    names = [name.strip() for name in only.split(",")]
+    unknown = [name for name in names if name not in {v.name for v in out}]
+    if unknown:
+        raise StudyError(
+            f"--only {only}: there is no {', '.join(unknown)}; a study has {', '.join(v.name for v in out)}"
+        )
+    return [v for v in out if v.name in ("base", *names)]
 
 
-def table(folder: Path) -> str:
+def table(folder: Path, only: str | None = None) -> str:
     """Markdown: each variant's means with intervals, and ↑ or ↓ where it differs from the first (paired, p < 0.05)."""
-    known = {v: report.read(folder / v.name) for v in variants()}
+    known = {v: report.read(folder / v.name) for v in variants(only)}
     base = next(iter(known.values()))
     columns = [s for s in SHOWN if any(report.values(notes, s) for notes in known.values())]
     lines = [
