@@ -49,10 +49,10 @@ class NavaExtend(io.ComfyNode):
             raise ValueError("NavaExtend, latent: it is empty. Connect the finished clip, from a sampler.")
         whole = latent if before is None else joined(before, latent)
         next_, repeated = continued(latent, seconds, overlap, way, strength)
-        past = {**with_streams({}, *streams_of(whole)), OVERLAP: repeated}
+        past = {**with_streams({}, *heard(whole)), OVERLAP: repeated}
         lengths = [
             None if s is None else s.shape[2] - count + n.shape[2]
-            for s, count, n in zip(streams_of(whole), repeated, streams_of(next_), strict=True)
+            for s, count, n in zip(heard(whole), repeated, streams_of(next_), strict=True)
         ]
         total = clip_seconds(lengths[0], lengths[1] or 0)
         told = f"{clip_seconds(repeated[0], repeated[1] or 0):.2f} s held, {total:.2f} s in the end"
@@ -61,7 +61,7 @@ class NavaExtend(io.ComfyNode):
 
 def continued(latent: dict, seconds: float, overlap: float, way: str, strength: float) -> tuple[dict, tuple]:
     """A LATENT that begins with a clip's end, held, and how many latent frames and audio steps of it repeat (None: no such stream)."""
-    picture, sound = streams_of(latent)
+    picture, sound = heard(latent)
     frames, steps = cut(picture, sound, overlap)
     value = hold_value(way, strength)
     repeated = tuple(None if s is None else s.shape[2] - c for s, c in ((picture, frames), (sound, steps)))
@@ -73,6 +73,14 @@ def continued(latent: dict, seconds: float, overlap: float, way: str, strength: 
         total = repeated[1] + max(1, round(seconds * AUDIO_RATE)) if length is None else length.audio_steps
         sound, sound_mask = begun(sound[:, :, steps:], total, value)
     return with_streams({}, picture, sound, picture_mask, sound_mask), repeated
+
+
+def heard(latent: dict) -> tuple:
+    """(picture, sound) of a clip that goes on, without the last audio step, which lasts beyond the picture: its end is no sound to keep."""
+    picture, sound = streams_of(latent)
+    if picture is not None and sound is not None:
+        sound = sound[:, :, : math.floor(ClipLength(picture.shape[2]).seconds * AUDIO_RATE)]
+    return picture, sound
 
 
 def cut(picture, sound, overlap: float) -> tuple[int, int]:
