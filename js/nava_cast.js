@@ -1,4 +1,5 @@
 // The cast: what NavaCast holds, for the prompt's checks, and its characters in their colours.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addPanel, after, element, widgetOf } from "./nava_dom.js";
 
@@ -33,6 +34,33 @@ export function speakerNames() {
   return [...new Set(names.map((name) => name.trim()).filter(Boolean))];
 }
 
+const player = new Audio();
+
+/** Where the recording can be heard that a connected voice was made from, or null; number: among the connected ones. */
+function recordingOf(node, number) {
+  const slots = (node.inputs ?? []).filter((i) => i.name.startsWith("voices.") && i.link != null);
+  const voice = slots[number] && sourceOf(node, slots[number].name);
+  const loader = voice?.comfyClass === "NavaVoice" ? sourceOf(voice, "audio") : null;
+  if (loader?.comfyClass !== "LoadAudio") return null;
+  const path = String(widgetOf(loader, "audio")?.value ?? "").split("/");
+  const filename = path.pop();
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: path.join("/"), type: "input" })}`);
+}
+
+/** A button that plays the recording of a character's voice from its beginning, or stops it. */
+function playButton(node, character) {
+  const url = character.source == null ? null : recordingOf(node, character.source);
+  if (!url) return null;
+  const onclick = () => {
+    const playing = !player.paused && player.src.endsWith(url);
+    player.pause();
+    if (playing) return;
+    player.src = url;
+    player.play().catch(() => {}); // a recording that is gone, or a browser without sound
+  };
+  return element("button", { type: "button", "aria-label": `play ${character.name}`, onclick }, "▶");
+}
+
 function attach(node) {
   const { panel } = addPanel(node, "nava_cast_shown", 90);
   after(node, "onExecuted", (output) => {
@@ -43,6 +71,7 @@ function attach(node) {
       element(
         "div",
         { class: "nava-line", style: { borderColor: c.colour } },
+        playButton(node, c),
         element("b", { style: { color: c.colour } }, c.name),
         c.look ? `: ${c.look}` : "",
         c.voice ? "" : element("span", { class: "nava-quiet" }, " (no voice)"),

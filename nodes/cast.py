@@ -76,17 +76,22 @@ class NavaCast(io.ComfyNode):
 
     @classmethod
     def execute(cls, characters, file, save_as, keep_recordings, voices: io.Autogrow.Type = None) -> io.NodeOutput:
-        cast = read_cast(characters, file, [v for v in (voices or {}).values() if v is not None])
+        connected = [v for v in (voices or {}).values() if v is not None]
+        cast = read_cast(characters, file, connected)
+        source_of = {id(v.embedding): number for number, v in enumerate(connected)}
         if not cast.characters:
             raise CastError(
                 "NavaCast, characters: nobody is in it. Write a row such as “Anna: a woman in a green sweater”."
             )
-        shown = {
-            "characters": [
-                {"name": c.name, "look": c.look, "colour": c.colour, "voice": c.voice is not None}
-                for c in cast.characters
-            ]
-        }
+        people = []
+        for c in cast.characters:
+            source = (
+                source_of.get(id(c.voice.embedding)) if c.voice else None
+            )  # so that the editor can play the recording
+            people.append(
+                {"name": c.name, "look": c.look, "colour": c.colour, "voice": c.voice is not None, "source": source}
+            )
+        shown = {"characters": people}
         if save_as.strip():
             try:
                 shown["saved"] = save_cast(cast, folder(), save_as.strip(), keep_recordings).name

@@ -33,6 +33,17 @@ def drawn(editor, request):
             set(made[0], "characters", "Anna: a woman in a green sweater\\nAnton (#3aa0d8): a boy\\nBen");
             set(made[1], "prompt", "Ben & <img src=x onerror='window.injected=1'> says: <S:Ben>Hello<E>");
             made[1].connect(0, made[2], 0);
+            const [encoder, sound, voice] = ["NavaVoiceEncoderLoader", "LoadAudio", "NavaVoice"].map((kind, i) => {
+              const n = LiteGraph.createNode(kind);
+              n.pos = [text.pos[0] + 500 * (i + 1), text.pos[1] + 700];
+              app.graph.add(n);
+              return n;
+            });
+            set(encoder, "encoder_name", "nava_tiny_redimnet.pt");
+            set(sound, "audio", "anna.wav");
+            encoder.connect(0, voice, voice.inputs.findIndex((i) => i.name === "encoder"));
+            sound.connect(0, voice, voice.inputs.findIndex((i) => i.name === "audio"));
+            voice.connect(0, made[0], made[0].inputs.findIndex((i) => i.name.startsWith("voices.")));
             made[0].connect(0, text, text.inputs.findIndex((i) => i.name === "cast"));
             app.canvas.ds.scale = 0.7;
             app.canvas.ds.offset = [120 - text.pos[0], 160 - text.pos[1]];
@@ -99,6 +110,18 @@ def test_rewriting_is_shown_kept_and_taken_back(drawn):
     editor.wait_for_function(shown, arg=["NavaRewrite", "nava_rewrite_shown", "no language model"], timeout=60_000)
     editor.wait_for_function(shown, arg=["NavaCast", "nava_cast_shown", "a woman in a green sweater"], timeout=60_000)
     assert "<img src=x" in panel(editor, "NavaRewrite", "nava_rewrite_shown")
+    assert panel(editor, "NavaCast", "nava_cast_shown").count("(no voice)") == 2, "Anna has the connected voice"
+    played = editor.evaluate(
+        """() => { const play = HTMLMediaElement.prototype.play, found = [];
+            HTMLMediaElement.prototype.play = function () { found.push(this); return play.call(this) };
+            const button = document.querySelector("[aria-label='play Anna']");
+            button.click();
+            const before = found[0].paused;
+            button.click();
+            HTMLMediaElement.prototype.play = play;
+            return [found.length, found[0].src, before, found[0].paused] }"""
+    )
+    assert played[0] == 1 and "/view?filename=anna.wav" in played[1] and played[2:] == [False, True]
     press = "(label) => [...window.app.graph.nodes.find((n) => n.type === 'NavaRewrite').widgets.find((w) => w.name === 'nava_rewrite_shown').element.querySelectorAll('button')].find((b) => b.textContent === label).click()"
     prompt = value(editor, "NavaRewrite", "prompt")
     for label in ("keep", "undo rewrite"):

@@ -115,7 +115,10 @@ def cast_graph(**values):
 def test_a_cast_is_saved_loaded_and_speaks(server, base):
     folder = base / "user" / "nava_casts"
     shown = server.queue(cast_graph(save_as="friends"))["outputs"]["cast"]["nava_cast"][0]
-    assert [(c["name"], c["voice"]) for c in shown["characters"]] == [("Anna", True), ("Ben", False)]
+    assert [(c["name"], c["voice"], c["source"]) for c in shown["characters"]] == [
+        ("Anna", True, 0),
+        ("Ben", False, None),
+    ]
     assert shown["saved"] == "friends.safetensors" and (folder / shown["saved"]).stat().st_size < 4096
     changed = server.queue(cast_graph(save_as="friends", characters="Anna: in red\nBen"))["outputs"]["cast"][
         "nava_cast"
