@@ -2,9 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..nava_core.meters import Synchrony, synchrony
 from ..nava_core.meters.plot import plot
-from ..nava_core.meters.synchrony import FRAME, shift
+from ..nava_core.meters.synchrony import FRAME, Synchrony, shift, synchrony
 from .graph import tell
 
 

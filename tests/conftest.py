@@ -27,8 +27,9 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules[PACK] = pack
 spec.loader.exec_module(pack)
 # Tests of the core say `import nava_core`; it is the pack's own copy.
-for module in ("nava_core", *(m.name for m in pkgutil.walk_packages([str(ROOT / "nava_core")], "nava_core."))):
-    sys.modules[module] = importlib.import_module(f"{PACK}.{module}")
+core = importlib.import_module(f"{PACK}.nava_core")
+for module in (core.__name__, *(m.name for m in pkgutil.walk_packages(core.__path__, f"{core.__name__}."))):
+    sys.modules[module.removeprefix(f"{PACK}.")] = importlib.import_module(module)
 
 
 @pytest.fixture(autouse=True)
