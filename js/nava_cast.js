@@ -1,34 +1,33 @@
 // The cast: what NavaCast holds, for the prompt's checks, and its characters in their colours.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, after, element, widgetOf } from "./nava_dom.js";
+import { addPanel, after, element } from "./nava_dom.js";
+import { allNodes, feed } from "./nava_graph.js";
 
 /** The node behind an input, null when nothing is connected. */
-function sourceOf(node, name) {
-  const slot = node.inputs?.findIndex((i) => i.name === name) ?? -1;
-  return slot < 0 || node.inputs[slot].link == null ? null : node.getInputNode(slot);
-}
+const sourceOf = (node, name, host) => feed(node, name, host)?.source?.node ?? null;
 
 /** What the server needs to know of the cast that a node is connected to: {characters, file, voices}, or undefined. */
-export function castOf(node) {
-  const cast = sourceOf(node, "cast");
+export function castOf(node, host) {
+  const cast = sourceOf(node, "cast", host);
   if (cast?.comfyClass !== "NavaCast") return undefined;
+  const inside = cast.graph === node.graph ? host : undefined;
   const slots = (cast.inputs ?? []).map((i) => i.name).filter((name) => name.startsWith("voices."));
-  const voices = slots.map((name) => sourceOf(cast, name)).filter((source) => source);
+  const voices = slots.map((name) => sourceOf(cast, name, inside)).filter((source) => source);
   return {
-    characters: String(widgetOf(cast, "characters")?.value ?? ""),
-    file: String(widgetOf(cast, "file")?.value ?? "none"),
-    voices: voices.map((source) => String(widgetOf(source, "name")?.value ?? "").trim()),
+    characters: String(feed(cast, "characters", inside)?.value ?? ""),
+    file: String(feed(cast, "file", inside)?.value ?? "none"),
+    voices: voices.map((source) => String(feed(source, "name", source.graph === cast.graph ? inside : undefined)?.value ?? "").trim()),
   };
 }
 
 /** Every name that a line may be given in this graph: of voices, and of the rows of casts. */
 export function speakerNames() {
   const names = [];
-  for (const node of app.graph.nodes) {
-    if (node.comfyClass === "NavaVoice") names.push(String(widgetOf(node, "name")?.value ?? ""));
+  for (const node of allNodes()) {
+    if (node.comfyClass === "NavaVoice") names.push(String(feed(node, "name")?.value ?? ""));
     if (node.comfyClass !== "NavaCast") continue;
-    for (const row of String(widgetOf(node, "characters")?.value ?? "").split("\n")) names.push(row.split(/[:：(（]/)[0]);
+    for (const row of String(feed(node, "characters")?.value ?? "").split("\n")) names.push(row.split(/[:：(（]/)[0]);
     names.push(...(node.navaCharacters ?? []).map((c) => c.name));
   }
   return [...new Set(names.map((name) => name.trim()).filter(Boolean))];
@@ -42,7 +41,7 @@ function recordingOf(node, number) {
   const voice = slots[number] && sourceOf(node, slots[number].name);
   const loader = voice?.comfyClass === "NavaVoice" ? sourceOf(voice, "audio") : null;
   if (loader?.comfyClass !== "LoadAudio") return null;
-  const path = String(widgetOf(loader, "audio")?.value ?? "").split("/");
+  const path = String(feed(loader, "audio")?.value ?? "").split("/");
   const filename = path.pop();
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: path.join("/"), type: "input" })}`);
 }
@@ -62,7 +61,7 @@ function playButton(node, character) {
 }
 
 function attach(node) {
-  const { panel } = addPanel(node, "nava_cast_shown", 90);
+  const { panel } = addPanel(node, "nava_cast_shown", () => 90);
   after(node, "onExecuted", (output) => {
     const shown = output?.nava_cast?.[0];
     if (!shown) return;

@@ -30,27 +30,46 @@ const STYLE = `
 .nava-line { border-left: 3px solid; padding-left: 5px; margin: 2px 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .nava-bad { color: #e2604a; } .nava-quiet { opacity: 0.75; }
 .nava-panel canvas, .nava-panel video, .nava-panel img { display: block; width: 100%; border-radius: 4px; background: #000; }
-.nava-behind { position: absolute; box-sizing: border-box; overflow: hidden; pointer-events: none; color: transparent;
-  border-style: solid; border-color: transparent; white-space: pre-wrap; overflow-wrap: break-word;
-  background: var(--comfy-input-bg, #222); }
-textarea.nava-clear { position: relative; background: transparent !important; }
+.nava-marks { position: absolute; z-index: 1; box-sizing: border-box; overflow: hidden; pointer-events: none; color: transparent;
+  border-style: solid; border-color: transparent; white-space: pre-wrap; overflow-wrap: break-word; }
+.nava-column { display: flex; flex-direction: column; overflow: hidden; }
+.nava-column > .nava-media { flex: 1 1 0; min-height: 0; object-fit: contain; }
+.nava-panel .nava-row button { margin: 0; }
+/* Vue nodes: the host's own preview of what our live view shows. */
+[data-node-id]:has(.nava-moving) img.contain-size, [data-node-id]:has(.nava-moving) img.contain-size + div { display: none; }
 .nava-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin: 3px 0; }
+.nava-section + .nava-section { border-top: 1px solid var(--border-color, #555); margin-top: 3px; padding-top: 3px; }
+.nava-front button { font-size: 11px; padding: 0 4px; margin: 0 2px 2px 0; }
+.lg-node .nava-front { flex: none; width: auto; height: auto; max-height: 200px; margin: 2px 12px; }
 `;
 document.head.append(element("style", {}, STYLE));
 
-/** Add a panel below a node's widgets. It is never saved and never sent with a prompt. */
-export function addPanel(node, name, height) {
-  const panel = element("div", { class: "nava-panel", tabindex: "-1" });
-  const widget = node.addDOMWidget(name, "nava_panel", panel, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => height,
-    getMaxHeight: () => height,
-  });
-  widget.serialize = false;
+/**
+ * Add a panel below a node's widgets, of `height()` pixels or more: {panel, widget, show}. It is never saved and never sent
+ * with a prompt. Hidden, it is no widget of the node: Vue nodes give room to every widget that there is.
+ */
+export function addPanel(node, name, height, grows = false) {
+  const panel = element("div", { class: grows ? "nava-panel nava-column" : "nava-panel", tabindex: "-1" });
   panel.addEventListener("pointerdown", (event) => event.stopPropagation());
   panel.addEventListener("keydown", (event) => event.stopPropagation());
-  return { panel, widget };
+  const made = { panel, widget: null };
+  made.show = (shown) => {
+    if (shown && !made.widget) {
+      made.widget = node.addDOMWidget(name, "nava_panel", panel, {
+        serialize: false,
+        hideOnZoom: false,
+        getMinHeight: height,
+        ...(grows ? {} : { getMaxHeight: height }),
+      });
+      made.widget.serialize = false;
+    } else if (!shown && made.widget) {
+      node.removeWidget(made.widget);
+      made.widget = null;
+    }
+    node.setDirtyCanvas?.(true, true);
+  };
+  made.show(true);
+  return made;
 }
 
 /** POST to one of the pack's routes; null when the server is away or refuses. */
@@ -67,26 +86,40 @@ export async function ask(route, body) {
   }
 }
 
-/** Call `action` a while after the last of many calls. */
-export function settled(action, delay = 250) {
-  let timer;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(action, delay);
-  };
+/** Asks a route whenever the question is another than before, one at a time; after a refusal again some seconds later. */
+export class Asking {
+  constructor(route, use) {
+    Object.assign(this, { route, use, key: null, busy: false, rest: 0 });
+  }
+
+  async about(question) {
+    const key = JSON.stringify(question);
+    if (key === this.key || this.busy || Date.now() < this.rest) return;
+    [this.key, this.busy] = [key, true];
+    const report = await ask(this.route, question);
+    this.busy = false;
+    if (report) return this.use(report);
+    [this.key, this.rest] = [null, Date.now() + 3000];
+  }
+
+  forget() {
+    this.key = null;
+  }
 }
 
-/** Run `action` whenever one of these widgets changes, however it is drawn. */
-export function onChange(node, names, action) {
-  for (const widget of (node.widgets ?? []).filter((w) => names.includes(w.name))) {
-    const earlier = widget.callback;
-    widget.callback = function (...values) {
-      const result = earlier?.apply(this, values);
-      action();
-      return result;
-    };
-    widget.element?.addEventListener?.("input", action);
+const looks = [];
+
+/**
+ * Call `look` a few times a second. What a panel shows may change anywhere: in a widget promoted to the outside, a muted
+ * voice, a link, a subgraph made or undone, a text area that Vue draws anew. To look is cheap; to hear of all that is not.
+ */
+export function watch(look) {
+  if (!looks.length) {
+    setInterval(() => {
+      if (!document.hidden) for (const each of looks) each();
+    }, 250);
   }
+  looks.push(look);
 }
 
 /** Run `action` after the method `name` of an object. */
@@ -101,13 +134,20 @@ export function after(object, name, action) {
 
 export const widgetOf = (node, name) => node.widgets?.find((w) => w.name === name);
 
-/** Take a widget that the host added out of sight; it keeps working. */
+/** Make a node large enough for what it holds, and never smaller than it is. */
+export function makeRoom(node, width) {
+  const size = [Math.max(node.size[0], width), node.size[1]];
+  node.setSize?.([size[0], Math.max(size[1], node.computeSize(size)[1])]);
+}
+
+/** Take a widget that the host added out of sight; it keeps working. True when it was in sight. */
 export function hideWidget(node, name) {
   const widget = widgetOf(node, name);
-  if (!widget) return;
+  if (!widget || widget.hidden) return false;
   widget.hidden = true;
   widget.computeSize = () => [0, -4];
   widget.computeLayoutSize = () => ({ minHeight: 0, maxHeight: 0, minWidth: 0 });
   if (widget.element) widget.element.style.display = "none";
   node.setDirtyCanvas?.(true, true);
+  return true;
 }

@@ -1,7 +1,10 @@
-// While NAVA samples: the moving preview, the sound as it forms, and how long it will take, on the sampling node.
+// While NAVA samples: the moving preview, the sound as it forms, and how long it will take, where the artist looks.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, element, hideWidget } from "./nava_dom.js";
+import { addPanel, element, hideWidget, makeRoom } from "./nava_dom.js";
+import { frontOf } from "./nava_front.js";
+import { nodeAt, nodesAlong, savingAfter } from "./nava_graph.js";
+import { playerOf } from "./nava_player.js";
 
 const FRAME_MS = 1000 / 6; // latent frames a second
 const NAMES = { cond: "prompt", uncond: "negative", masked: "alignment", voiceless: "timbre" };
@@ -14,30 +17,39 @@ function duration(seconds) {
 }
 
 class LiveView {
-  constructor(node) {
-    this.picture = element("img", { alt: "preview of the clip as it forms", style: { imageRendering: "auto" } });
+  constructor(node, sampler) {
+    this.node = node;
+    this.elsewhere = node !== sampler; // where the result will be shown as well: one of both at a time
+    this.picture = element("img", { class: "nava-media", alt: "preview of the clip as it forms" });
     this.sound = element("img", {
       alt: "spectrogram of the sound as it forms",
-      style: { height: "44px", objectFit: "fill", imageRendering: "pixelated", marginTop: "3px" },
+      style: { flex: "0 0 44px", height: "44px", objectFit: "fill", imageRendering: "pixelated", marginTop: "3px" },
     });
-    this.heard = element("audio", { controls: "", style: { width: "100%", height: "28px", display: "none", marginTop: "3px" } });
+    this.heard = element("audio", { controls: "", style: { flex: "0 0 28px", width: "100%", height: "28px", display: "none", marginTop: "3px" } });
     this.heard.addEventListener("ended", () => this.listen());
     this.text = element("div", { "aria-live": "off" });
-    const { panel, widget } = addPanel(node, "nava_live", 250);
-    panel.append(this.text, this.picture, this.sound, this.heard);
-    this.widget = widget;
     this.frames = [];
     this.at = 0;
+    this.own = node.subgraph ? null : addPanel(node, "nava_live", () => (this.frames.length ? 260 : 110) + (this.heard.style.display === "none" ? 0 : 31), true);
+    this.panel = this.own?.panel ?? frontOf(node).section("live", 2);
+    this.panel.append(this.text, this.picture, this.sound, this.heard);
   }
 
   show(event) {
     const passes = event.passes.map((p) => NAMES[p] ?? p).join(", ");
     const pace = event.seconds_per_step >= 0.1 ? `${event.seconds_per_step.toFixed(1)} s a step · ` : "";
+    if (this.elsewhere && !this.timer) {
+      playerOf(this.node)?.show(false);
+      this.own?.show(true);
+    }
+    const last = this.elsewhere && playerOf(this.node);
     this.text.replaceChildren(
       `Step ${event.step} of ${event.total} · ${pace}${event.step < event.total ? `${duration(event.seconds_left)} left` : "done"}`,
       passes ? element("div", { class: "nava-quiet" }, `Passes: ${passes}`) : "",
+      last ? element("button", { type: "button", onclick: () => last.show(true) }, "Show the last clip") : "",
     );
     this.frames = event.frames;
+    this.panel.classList.toggle("nava-moving", event.frames.length > 0);
     this.picture.style.display = event.frames.length ? "block" : "none";
     this.sound.style.display = event.sound ? "block" : "none";
     if (event.sound) this.sound.src = jpeg(event.sound);
@@ -67,24 +79,52 @@ class LiveView {
   stop() {
     clearInterval(this.timer);
     this.timer = null;
+    this.heard.pause();
+  }
+
+  /** Sampling is over: what saves the result shows the result again. */
+  finish() {
+    if (!this.node.graph) {
+      this.stop();
+      views.delete(this.node);
+    } else if (this.elsewhere && this.own) {
+      this.stop();
+      this.own.show(false);
+      playerOf(this.node)?.show(true);
+    }
   }
 }
 
-const views = new WeakMap();
+/**
+ * Where to show a sampler's progress: on the sampler where it is drawn; else, as it lies in a subgraph, on what saves the
+ * result outside, or on the subgraph's node.
+ */
+function placeOf(path) {
+  const nodes = nodesAlong(path);
+  const shown = nodes.find((node) => node.graph === app.canvas.graph);
+  if (!shown || shown === nodes.at(-1)) return [shown, shown];
+  return [savingAfter(shown) ?? shown, nodes.at(-1)];
+}
+
+const views = new Map(); // node -> LiveView
 
 app.registerExtension({
   name: "nava.live",
   setup() {
     api.addEventListener("nava.live", ({ detail }) => {
-      const node = app.graph.getNodeById(String(detail.node).split(":").pop());
+      const [node, sampler] = placeOf(detail.node);
       if (!node) return;
-      if (!views.has(node)) {
-        views.set(node, new LiveView(node));
-        node.setSize?.([Math.max(node.size[0], 300), Math.max(node.size[1], node.computeSize()[1])]);
-      }
-      views.get(node).show(detail);
-      if (detail.frames.length) hideWidget(node, "$$canvas-image-preview"); // the host's still of the same thing
+      if (!views.has(node)) views.set(node, new LiveView(node, sampler));
+      const view = views.get(node);
+      const first = !view.timer;
+      view.show(detail);
+      if (first) makeRoom(node, 300);
+      if (detail.frames.length) hideWidget(sampler, "$$canvas-image-preview"); // the host's still of the same thing
       node.setDirtyCanvas?.(true, true);
     });
+    api.addEventListener("executed", ({ detail }) => views.get(nodeAt(detail.display_node ?? detail.node))?.finish());
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+      api.addEventListener(end, () => views.forEach((view) => view.finish()));
+    }
   },
 });

@@ -1,11 +1,15 @@
 // When a clip is saved: a player with waveform and spectrogram, and the next shot from its last frame.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, element, hideWidget } from "./nava_dom.js";
+import { addPanel, element, hideWidget, makeRoom, watch } from "./nava_dom.js";
+import { before } from "./nava_graph.js";
+import { nextShot } from "./nava_next.js";
 
 const WIDTH = 600;
 const HEIGHT = 90;
 const FFT = 512;
+const VIDEO = /\.(mp4|webm|mov|mkv)$/i;
+const PLAYABLE = /\.(mp4|webm|mov|mkv|flac|mp3|opus|ogg|wav|m4a)$/i;
 
 const address = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
@@ -63,72 +67,42 @@ function drawSound(canvas, buffer) {
   }
 }
 
-/** The NavaDecode whose frames this saving node saves, if there is one. */
-function decodeBefore(node) {
-  const seen = new Set();
-  const queue = [node];
-  while (queue.length) {
-    const current = queue.pop();
-    if (!current || seen.has(current.id)) continue;
-    seen.add(current.id);
-    if (current.comfyClass === "NavaDecode") return current;
-    for (let slot = 0; slot < (current.inputs?.length ?? 0); slot++) queue.push(current.getInputNode(slot));
-  }
-  return null;
-}
-
-/** Add and wire what makes the last frame of this clip the first frame of the next one. */
-function continueFrom(decode) {
-  const graph = app.graph;
-  const input = (node, name) => node.inputs.findIndex((i) => i.name === name);
-  const last = LiteGraph.createNode("ImageFromBatch");
-  const first = LiteGraph.createNode("NavaFirstFrame");
-  const bottom = Math.max(...graph.nodes.map((n) => n.pos[1] + n.size[1]));
-  last.pos = [decode.pos[0], bottom + 60];
-  first.pos = [last.pos[0] + 320, last.pos[1]];
-  last.title = "Last frame";
-  graph.add(last);
-  graph.add(first);
-  const index = last.widgets.find((w) => w.name === "batch_index");
-  index.value = index.options?.max ?? 4095; // the node takes the last one there is
-  decode.connect(0, last, input(last, "image"));
-  last.connect(0, first, input(first, "image"));
-  const vae = decode.getInputNode(input(decode, "video_vae"));
-  const link = decode.inputs[input(decode, "video_vae")].link;
-  if (vae) vae.connect(graph.getLink?.(link)?.origin_slot ?? 0, first, input(first, "video_vae"));
-  const empty = graph.nodes.find((n) => n.comfyClass === "NavaEmptyLatent");
-  if (empty) empty.connect(0, first, input(first, "latent"));
-  app.canvas.selectNodes?.([last, first]);
-  app.canvas.centerOnNode?.(first);
-}
-
 class Player {
-  constructor(node, decode) {
+  constructor(node, sound) {
     this.node = node;
-    const { panel } = addPanel(node, "nava_player", 340);
-    this.video = element("video", { controls: "", loop: "", preload: "auto", style: { maxHeight: "200px" } });
-    this.canvas = element("canvas", { width: WIDTH, height: HEIGHT, role: "slider", tabindex: "0", "aria-label": "waveform and spectrogram: click or arrow keys to seek", style: { height: "84px", marginTop: "3px", cursor: "pointer" } });
+    this.own = addPanel(node, "nava_player", () => (sound ? 190 : 340), true);
+    this.video = element(sound ? "audio" : "video", { controls: "", loop: "", preload: "auto", class: sound ? "" : "nava-media", style: { width: "100%" } });
+    this.canvas = element("canvas", {
+      width: WIDTH, height: HEIGHT, role: "slider", tabindex: "0", "aria-label": "waveform and spectrogram: click or arrow keys to seek",
+      style: { flex: sound ? "1 1 0" : "0 0 84px", minHeight: "60px", height: "84px", marginTop: "3px", cursor: "pointer" },
+    });
     this.download = element("a", { style: { color: "inherit" }, download: "" }, "Download");
     const loop = element("button", { type: "button", "aria-pressed": "true", onclick: () => {
       this.video.loop = !this.video.loop;
       loop.setAttribute("aria-pressed", String(this.video.loop));
     } }, "Loop");
-    const next = element("button", { type: "button", onclick: () => continueFrom(decode) }, "Use last frame as next first frame");
+    const next = element("button", { type: "button", title: "adds the next shot, which begins with this clip's last frame, and joins both", onclick: () => {
+      const decode = before(node, "NavaDecode"); // as the graph is now: it may have grown since
+      if (decode) nextShot(decode);
+    } }, "Use last frame for a next shot");
     this.canvas.addEventListener("click", (event) => this.seek(event.offsetX / this.canvas.clientWidth));
     this.canvas.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];
       if (step) this.video.currentTime = Math.max(0, this.video.currentTime + step);
     });
     this.video.addEventListener("timeupdate", () => this.mark());
-    panel.append(this.video, this.canvas, element("div", { class: "nava-row" }, loop, this.download, next));
+    this.own.panel.append(this.video, this.canvas, element("div", { class: "nava-row" }, loop, this.download, ...(sound ? [] : [next])));
+  }
+
+  show(shown) {
+    this.own.show(shown);
+    if (shown) makeRoom(this.node, 360);
+    else this.video.pause();
   }
 
   async load(file) {
-    // The host shows the same clip below, without its sound drawn: once is enough.
-    for (const wait of [100, 500, 1500]) setTimeout(() => hideWidget(this.node, "video-preview"), wait);
     const url = address(file);
-    this.video.src = url;
-    this.download.href = url;
+    this.url = this.video.src = this.download.href = url;
     this.download.setAttribute("download", file.filename);
     this.picture = null;
     try {
@@ -156,20 +130,37 @@ class Player {
 }
 
 const players = new WeakMap();
+const heights = new WeakMap(); // of nodes as they are without the host's own preview
+
+export const playerOf = (node) => players.get(node);
+
+/** What the editor keeps of a node's last run; also after an undo, or when the workflow's tab comes back. */
+function outputOf(node) {
+  const place = node.graph === app.rootGraph ? String(node.id) : `${node.graph.id}:${node.id}`;
+  return app.nodeOutputs?.[place];
+}
+
+function look(node) {
+  if (!before(node, "NavaDecode")) return;
+  node.hideOutputImages = true; // Vue nodes: the same clip by the host, without its sound drawn; once is enough
+  const output = outputOf(node);
+  const file = [...(output?.images ?? []), ...(output?.audio ?? [])].find((f) => PLAYABLE.test(f?.filename ?? ""));
+  const hidden = ["video-preview", "audioUI"].filter((name) => file && hideWidget(node, name));
+  if (hidden.length && heights.has(node)) node.setSize?.([node.size[0], heights.get(node)]); // it had made room for itself
+  heights.set(node, node.size[1]);
+  if (!file) return;
+  if (!players.has(node)) {
+    players.set(node, new Player(node, !VIDEO.test(file.filename)));
+    makeRoom(node, 360);
+  }
+  const player = players.get(node);
+  if (player.url !== address(file)) player.load(file);
+}
+
+const lookAll = () => app.canvas?.graph?.nodes.filter((node) => node.constructor?.nodeData?.output_node).forEach(look);
 
 app.registerExtension({
   name: "nava.player",
-  setup() {
-    api.addEventListener("executed", ({ detail }) => {
-      const file = detail.output?.images?.find((f) => /\.(mp4|webm)$/i.test(f.filename ?? ""));
-      const node = file && app.graph.getNodeById(String(detail.display_node ?? detail.node).split(":").pop());
-      const decode = node && decodeBefore(node);
-      if (!decode) return;
-      if (!players.has(node)) {
-        players.set(node, new Player(node, decode));
-        node.setSize?.([Math.max(node.size[0], 380), Math.max(node.size[1], node.computeSize()[1])]);
-      }
-      players.get(node).load(file);
-    });
-  },
+  setup: () => watch(lookAll),
+  afterConfigureGraph: lookAll,
 });

@@ -2,32 +2,35 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { castOf } from "./nava_cast.js";
-import { addPanel, after, ask, element, onChange, settled, voiceColor, widgetOf } from "./nava_dom.js";
+import { addPanel, Asking, element, voiceColor, watch } from "./nava_dom.js";
+import { dropSection, frontOf, viewsOf } from "./nava_front.js";
+import { allNodes, feed, linkAt, silenced } from "./nava_graph.js";
 
 const TAG = /<S(?::([^<>]*))?>|<E>/g;
-const PROMPTS = { NavaTextEncode: ["prompt"], NavaDialogue: ["scene", "script", "sounds"] };
 
 /** Nodes whose voices are connected to this one, in order: [{name, slot}]. */
-function connectedVoices(node) {
+function connectedVoices(node, host) {
   const found = [];
   for (const [slot, input] of (node.inputs ?? []).entries()) {
-    if (!input.name.startsWith("voices.")) continue;
-    const link = input.link == null ? null : app.graph.getLink?.(input.link) ?? app.graph.links.get(input.link);
-    if (!link) continue;
-    const source = app.graph.getNodeById(link.origin_id);
-    found.push({ slot, name: String((source && widgetOf(source, "name")?.value) ?? "").trim() });
+    if (!input.name.startsWith("voices.") || !linkAt(node, slot)) continue;
+    const source = feed(node, input.name, host)?.source?.node;
+    if (!source || silenced(source)) continue;
+    const inside = source.graph === node.graph ? host : undefined;
+    found.push({ slot, name: String(feed(source, "name", inside)?.value ?? "").trim() });
   }
   return found;
 }
 
-/** What the prompt input will get: a text, the parts of a dialogue, or null when some other node writes it. */
-function promptOf(node) {
-  const slot = node.inputs?.findIndex((i) => i.name === "prompt") ?? -1;
-  if (slot < 0 || node.inputs[slot].link == null) return { prompt: String(widgetOf(node, "prompt")?.value ?? "") };
-  const source = node.getInputNode(slot);
-  if (source?.comfyClass !== "NavaDialogue") return null;
-  const names = ["scene", "script", "sounds", "voices_by_name"];
-  return { dialogue: Object.fromEntries(names.map((n) => [n, widgetOf(source, n)?.value])) };
+/** What the prompt input will get: {prompt} or {dialogue}, with `at`, the widgets it stands in; or null when some other node writes it. */
+function promptOf(node, host) {
+  const given = feed(node, "prompt", host);
+  if (!given?.source) return { prompt: String(given?.value ?? ""), at: given ? [given] : [] };
+  const source = given.source.node;
+  if (source.comfyClass !== "NavaDialogue" || silenced(source)) return null;
+  const inside = source.graph === node.graph ? host : undefined;
+  const parts = ["scene", "script", "sounds", "voices_by_name"].map((n) => [n, feed(source, n, inside)]);
+  if (parts.some(([, part]) => part?.value === undefined)) return null;
+  return { dialogue: Object.fromEntries(parts.map(([n, part]) => [n, part.value])), at: parts.map(([, part]) => part) };
 }
 
 /** Cut a prompt into plain and spoken pieces, for showing only; the checks are the server's. */
@@ -37,7 +40,7 @@ function pieces(text) {
   let open = null;
   for (const tag of text.matchAll(TAG)) {
     const before = text.slice(end, tag.index);
-    if (before.trim()) found.push({ text: before, spoken: open !== null, line: open });
+    if (before.trim() || open !== null) found.push({ text: before, spoken: open !== null, line: open });
     end = tag.index + tag[0].length;
     if (tag[0] === "<E>") open = null;
     else open = found.lines = (found.lines ?? -1) + 1;
@@ -47,24 +50,32 @@ function pieces(text) {
   return found;
 }
 
-/** Mark spoken words behind the text area's own text; the text itself stays an ordinary text area's. */
-function paintBehind(node, lines) {
-  const area = widgetOf(node, "prompt")?.element;
-  if (area?.tagName !== "TEXTAREA" || !area.parentElement) return; // Vue nodes draw a text area of their own
-  let behind = area.navaBehind;
-  if (!behind?.isConnected) {
-    behind = area.navaBehind = element("div", { "aria-hidden": "true", class: "nava-behind" });
-    area.before(behind);
-    area.addEventListener("scroll", () => (behind.scrollTop = area.scrollTop));
-    new ResizeObserver(() => fit(area, behind)).observe(area);
+/** The text areas that show a widget now: the widget's own, or the one that Vue nodes draw. */
+function areasOf(given) {
+  if (!given?.widget) return [];
+  const own = given.widget.element;
+  if (own?.tagName === "TEXTAREA" && own.isConnected) return [own];
+  if (given.node.graph !== app.canvas.graph) return [];
+  const drawn = document.querySelectorAll(`[data-node-id="${CSS.escape(String(given.node.id))}"] textarea`);
+  return [...drawn].filter((area) => area.value === given.value).slice(0, 1);
+}
+
+/** Marks of the spoken words over a text area; the text itself stays an ordinary text area's. */
+function paintArea(area, lines) {
+  let marks = area.navaMarks;
+  if (!marks?.isConnected) {
+    marks = area.navaMarks = element("div", { "aria-hidden": "true", class: "nava-marks" });
+    area.after(marks);
+    area.addEventListener("scroll", () => (marks.scrollTop = area.scrollTop));
+    new ResizeObserver(() => fit(area, marks)).observe(area);
   }
-  const text = area.value;
+  const text = (marks.navaText = area.value);
   const parts = [];
   let [end, line, open] = [0, -1, false];
   const add = (upTo) => {
     if (upTo <= end) return;
-    const color = open ? voiceColor(lines[line]?.voice) : "transparent";
-    parts.push(element("span", { style: { backgroundColor: open ? `color-mix(in srgb, ${color} 35%, transparent)` : color } }, text.slice(end, upTo)));
+    const color = open ? `color-mix(in srgb, ${voiceColor(lines[line]?.voice)} 35%, transparent)` : "transparent";
+    parts.push(element("span", { style: { backgroundColor: color } }, text.slice(end, upTo)));
     end = upTo;
   };
   for (const tag of text.matchAll(TAG)) {
@@ -73,113 +84,183 @@ function paintBehind(node, lines) {
     if (open) line += 1;
   }
   add(text.length);
-  behind.replaceChildren(...parts);
-  fit(area, behind);
+  marks.replaceChildren(...parts);
+  fit(area, marks);
 }
 
-function fit(area, behind) {
+function fit(area, marks) {
   const style = getComputedStyle(area);
   for (const name of ["font", "letterSpacing", "lineHeight", "padding", "borderWidth", "textAlign", "wordSpacing", "tabSize"]) {
-    behind.style[name] = style[name];
+    marks.style[name] = style[name];
   }
-  Object.assign(behind.style, {
+  Object.assign(marks.style, {
     left: `${area.offsetLeft}px`,
     top: `${area.offsetTop}px`,
     width: `${area.clientWidth}px`,
     height: `${area.clientHeight}px`,
   });
-  behind.scrollTop = area.scrollTop;
-  area.classList.add("nava-clear");
+  marks.scrollTop = area.scrollTop;
 }
 
-function draw(node, panel, given, report, voices) {
-  const parts = [];
-  if (given?.prompt !== undefined && report) paintBehind(node, report.lines);
-  if (given === null) {
-    parts.push(element("div", { class: "nava-quiet" }, "The prompt comes from another node."));
-  } else if (report) {
-    const text = report.prompt;
-    const lines = report.lines.length;
+/** What the panel says. label: of which prompt, where there are several. brief: spoken lines only where voices say them. */
+function parts(report, voices, label, brief) {
+  const made = [];
+  const lines = report.lines.length;
+  if (report.tokens != null) {
     const count = `${report.exact ? "" : "about "}${report.tokens} of ${report.limit} tokens`;
-    const summary = `${count} · ${lines === 1 ? "1 spoken line" : `${lines} spoken lines`}`;
-    if (report.tokens != null) parts.push(element("div", { class: report.tokens > report.limit ? "nava-bad" : "nava-quiet" }, summary));
-    for (const problem of report.problems) parts.push(element("div", { class: "nava-bad" }, problem));
-    for (const warning of report.warnings) parts.push(element("div", { class: "nava-bad" }, warning));
-    for (const hint of report.hints) parts.push(element("div", { class: "nava-quiet" }, hint));
-    for (const piece of pieces(text).filter((p) => p.spoken)) {
-      const line = report.lines[piece.line] ?? {};
-      const color = voiceColor(line.voice);
-      const who = line.name === "-" ? "no voice" : voices[line.voice]?.name || line.name || (line.voice == null ? "" : `voice ${line.voice + 1}`);
-      parts.push(
-        element(
-          "div",
-          { class: "nava-line", style: { borderColor: color } },
-          who ? element("b", { style: { color } }, `${who}: `) : null,
-          piece.text.trim(),
-          line.lost ? element("span", { class: "nava-bad" }, " (beyond the limit)") : null,
-        ),
-      );
+    const summary = `${label ? `${label}: ` : ""}${count} · ${lines === 1 ? "1 spoken line" : `${lines} spoken lines`}`;
+    made.push(element("div", { class: report.tokens > report.limit ? "nava-bad" : "nava-quiet" }, summary));
+  }
+  for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, problem));
+  for (const warning of report.warnings) made.push(element("div", { class: "nava-bad" }, warning));
+  for (const hint of report.hints) made.push(element("div", { class: "nava-quiet" }, hint));
+  for (const piece of pieces(report.prompt).filter((p) => p.spoken)) {
+    const line = report.lines[piece.line] ?? {};
+    if (brief && line.voice == null && !line.lost && piece.text.trim()) continue;
+    const color = voiceColor(line.voice);
+    const who = line.name === "-" ? "no voice" : voices[line.voice]?.name || line.name || (line.voice == null ? "" : `voice ${line.voice + 1}`);
+    made.push(
+      element(
+        "div",
+        { class: "nava-line", style: { borderColor: color } },
+        who ? element("b", { style: { color } }, `${who}: `) : null,
+        piece.text.trim() || element("span", { class: "nava-bad" }, "(empty)"),
+        line.lost ? element("span", { class: "nava-bad" }, " (beyond the limit)") : null,
+      ),
+    );
+  }
+  return made;
+}
+
+const sockets = element("style");
+document.head.append(sockets);
+const rules = new Map();
+
+/** Sockets in their voices' colours; Vue nodes know only a type's colour, so theirs come by style. */
+function paintSockets(node, voices) {
+  const written = [];
+  for (const input of node.inputs ?? []) {
+    if (input.name.startsWith("voices.")) input.color_on = input.color_off = undefined;
+  }
+  for (const [index, { slot }] of voices.entries()) {
+    const color = voiceColor(index);
+    node.inputs[slot].color_on = node.inputs[slot].color_off = color;
+    const dot = `[data-node-id="${CSS.escape(String(node.id))}"]:has(.nava-prompt) [data-slot-key$="-in-${slot}"] [data-testid="slot-dot"]`;
+    written.push(`${dot} { background-color: ${color} !important; } ${dot} circle { fill: ${color}; }`);
+  }
+  const wanted = written.join("\n");
+  if (rules.get(node) === wanted) return;
+  rules.set(node, wanted);
+  sockets.textContent = [...rules].flatMap(([n, rule]) => (n.graph ? [rule] : (rules.delete(n), []))).join("\n");
+}
+
+/**
+ * The voices' sockets last. A copied node is built with the inputs of its definition first and the grown ones behind
+ * them, and its links are connected by number: with other inputs behind the voices those would land on the wrong ones.
+ */
+function voicesLast(node) {
+  const growing = (node.inputs ?? []).filter((input) => input.name.startsWith("voices."));
+  for (const input of growing) {
+    node.inputs.splice(node.inputs.indexOf(input), 1);
+    node.inputs.push(input);
+  }
+}
+
+/** What a prompt's panel says, on the node itself or on the subgraph's node that its texts stand on. */
+class PromptView {
+  constructor(node, host) {
+    Object.assign(this, { node, host, lines: [], voices: [] });
+    if (!host) {
+      this.panel = addPanel(node, "nava_prompt_check", () => 110).panel;
+      this.panel.setAttribute("aria-live", "polite");
+      this.panel.classList.add("nava-prompt");
+    }
+    this.asking = new Asking("/nava/prompt", (report) => this.draw(report));
+  }
+
+  look() {
+    const { node, host } = this;
+    if (!node.graph) return; // on its way into or out of a subgraph
+    const given = promptOf(node, host);
+    if (host) {
+      const outside = given?.at.find((part) => part.node === host);
+      if (!outside) {
+        dropSection(host, node);
+        return this.asking.forget();
+      }
+      const place = host.inputs.findIndex((input) => input.name === outside.widget.name);
+      this.panel = frontOf(host).section(node, place / 1000);
+      const others = allNodes(node.graph).filter((n) => n.comfyClass === "NavaTextEncode");
+      this.label = others.length > 1 ? host.inputs[place]?.label : "";
+    }
+    this.voices = connectedVoices(node, host);
+    if (given) {
+      const question = given.dialogue ? { dialogue: given.dialogue } : { prompt: given.prompt };
+      this.asking.about({ ...question, voices: this.voices.map((v) => v.name), cast: castOf(node, host) });
+      this.at = given.dialogue ? [] : given.at; // a dialogue's texts have no tags in them
+      this.paint();
+    } else {
+      this.asking.forget();
+      this.panel.replaceChildren(element("div", { class: "nava-quiet" }, "The prompt comes from another node."));
+    }
+    if (!host) paintSockets(node, this.voices);
+  }
+
+  draw(report) {
+    this.lines = report.lines;
+    this.panel.replaceChildren(...parts(report, this.voices, this.label, this.host && this.at?.length));
+    this.paint(true);
+    this.node.setDirtyCanvas?.(true, true);
+  }
+
+  paint(anew = false) {
+    for (const area of (this.at ?? []).flatMap(areasOf)) {
+      area.navaView = this;
+      const current = area.navaMarks?.isConnected && area.navaMarks.navaText === area.value;
+      if (anew || !current) paintArea(area, this.lines);
+      else fit(area, area.navaMarks);
     }
   }
-  panel.replaceChildren(...parts);
-  for (const [index, { slot }] of voices.entries()) {
-    const input = node.inputs[slot];
-    input.color_on = input.color_off = voiceColor(index);
+}
+
+const viewOf = (node, host) => new PromptView(node, host);
+
+function eachView(action) {
+  for (const node of allNodes()) {
+    if (node.comfyClass === "NavaTextEncode") viewsOf(node, viewOf).forEach(action);
   }
-  node.setDirtyCanvas?.(true, true);
 }
 
-function attach(node) {
-  const { panel } = addPanel(node, "nava_prompt_check", 110);
-  panel.setAttribute("aria-live", "polite");
-  let [latest, lines] = [0, []];
-  const check = async () => {
-    const given = promptOf(node);
-    const voices = connectedVoices(node);
-    const turn = ++latest;
-    const report = given && (await ask("/nava/prompt", { ...given, voices: voices.map((v) => v.name), cast: castOf(node) }));
-    if (turn !== latest) return;
-    lines = report?.lines ?? [];
-    draw(node, panel, given, report, voices);
-  };
-  const soon = settled(check);
-  onChange(node, ["prompt"], () => {
-    paintBehind(node, lines); // the marks move with the words at once, the checks follow
-    soon();
-  });
-  after(node, "onConnectionsChange", soon);
-  after(node, "onConfigure", soon);
-  node.navaCheck = soon;
-  soon();
-}
-
-const checkAll = () => app.graph.nodes.forEach((node) => node.navaCheck?.());
-
-/** The text area that has the keyboard, when it belongs to a prompt of ours. */
+/** The text area that has the keyboard, when spoken lines belong in it: a prompt of ours, promoted or not. */
 function focusedArea() {
   const area = document.activeElement;
   if (area?.tagName !== "TEXTAREA") return null;
-  for (const node of app.graph.nodes) {
-    for (const name of PROMPTS[node.comfyClass] ?? []) {
-      const widget = widgetOf(node, name);
-      const own = widget?.element;
-      if (own === area || own?.contains?.(area)) return area;
-    }
-  }
-  // Vue nodes draw their own text areas inside an element that carries the node's id.
-  const id = area.closest("[data-node-id]")?.getAttribute("data-node-id");
-  const node = id == null ? null : app.graph.getNodeById(id);
-  return node && PROMPTS[node.comfyClass] ? area : null;
+  let found = null;
+  eachView((view) => {
+    if ((view.at ?? []).flatMap(areasOf).includes(area)) found = area;
+  });
+  return found;
 }
 
-/** Put <S> and <E> around the selection, as typing would: undo takes it back. */
+/** Put <S> and <E> around the selection, or take them away, as typing would: undo takes it back. */
 function wrapSelection() {
   const area = focusedArea();
   if (!area) return;
-  const { selectionStart, selectionEnd, value } = area;
-  const words = value.slice(selectionStart, selectionEnd);
-  document.execCommand("insertText", false, `<S>${words}<E>`);
-  area.setSelectionRange(selectionStart + 3, selectionStart + 3 + words.length);
+  let { selectionStart: start, selectionEnd: end } = area;
+  const { value } = area;
+  const inside = value.slice(start, end).match(/^<S(?::[^<>]*)?>([^<>]*)<E>$/);
+  const opening = value.slice(0, start).slice(-200).match(/<S(?::[^<>]*)?>$/);
+  let [text, begin] = [`<S>${value.slice(start, end)}<E>`, start + 3];
+  let words = value.slice(start, end);
+  if (inside) [text, words, begin] = [inside[1], inside[1], start];
+  else if (opening && value.startsWith("<E>", end)) {
+    start -= opening[0].length;
+    end += 3;
+    [text, begin] = [words, start];
+  }
+  area.setSelectionRange(start, end);
+  document.execCommand("insertText", false, text);
+  area.setSelectionRange(begin, begin + words.length);
 }
 
 app.registerExtension({
@@ -187,12 +268,14 @@ app.registerExtension({
   commands: [{ id: "Nava.WrapSpeech", label: "NAVA: mark the selection as speech", icon: "pi pi-comment", function: wrapSelection }],
   keybindings: [{ combo: { key: "l", ctrl: true, shift: true }, commandId: "Nava.WrapSpeech" }],
   setup() {
-    api.addEventListener("execution_success", checkAll); // the text encoder is loaded now: counts become exact
+    watch(() => eachView((view) => view.look()));
+    // The text encoder is loaded now: counts become exact.
+    api.addEventListener("execution_success", () => eachView((view) => view.asking.forget()));
+    // The marks move with the words at once, the checks follow.
+    document.addEventListener("input", ({ target }) => target.navaView && paintArea(target, target.navaView.lines));
   },
   nodeCreated(node) {
-    if (node.comfyClass === "NavaTextEncode") attach(node);
-    if (node.comfyClass === "NavaVoice") onChange(node, ["name"], checkAll);
-    if (node.comfyClass === "NavaCast") onChange(node, ["characters", "file"], checkAll);
-    if (node.comfyClass === "NavaDialogue") onChange(node, ["scene", "script", "sounds", "voices_by_name"], checkAll);
+    if (node.comfyClass?.startsWith("Nava")) voicesLast(node);
+    if (node.comfyClass === "NavaTextEncode") viewsOf(node, viewOf);
   },
 });

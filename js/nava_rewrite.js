@@ -10,7 +10,7 @@ function set(node, name, value) {
 }
 
 function attach(node) {
-  const { panel } = addPanel(node, "nava_rewrite_shown", 190);
+  const { panel } = addPanel(node, "nava_rewrite_shown", () => 190);
   panel.setAttribute("aria-live", "polite");
   after(node, "onExecuted", (output) => {
     const shown = output?.nava_rewrite?.[0];

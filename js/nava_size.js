@@ -1,7 +1,12 @@
 // Size and length: trained shapes as buttons, a drawing of the aspect, and what the choice costs.
 import { app } from "../../scripts/app.js";
-import { addPanel, after, ask, element, onChange, settled, widgetOf } from "./nava_dom.js";
+import { addPanel, Asking, element, watch } from "./nava_dom.js";
+import { dropSection, frontOf, viewsOf } from "./nava_front.js";
+import { allNodes, feed } from "./nava_graph.js";
 
+const NAMES = ["mode", "width", "height", "seconds", "batch_size"];
+
+// Landscape first: what most clips are.
 const PRESETS = [
   [1280, 704],
   [704, 1280],
@@ -10,13 +15,14 @@ const PRESETS = [
   [832, 1088],
 ];
 
-function setSize(node, width, height) {
+function setSize(node, host, width, height) {
   for (const [name, value] of [["width", width], ["height", height]]) {
-    const widget = widgetOf(node, name);
+    const { widget } = feed(node, name, host) ?? {}; // on the outside when it is promoted; none when a node gives the number
+    if (!widget) continue;
     widget.value = value;
     widget.callback?.(value);
   }
-  node.setDirtyCanvas?.(true, true);
+  app.canvas.setDirty(true, true);
 }
 
 function aspectDrawing(width, height) {
@@ -35,8 +41,12 @@ function aspectDrawing(width, height) {
   });
 }
 
-function draw(node, panel, values, report) {
-  const parts = [];
+/** Whether a model of the small sets is chosen: what is known of the released one does not hold for it. */
+const isSmall = (node, host) =>
+  allNodes(node.graph).some((n) => n.comfyClass === "NavaModelLoader" && /nava_(mini|tiny)/.test(feed(n, "model_name", host)?.value ?? ""));
+
+function parts(node, host, values, report) {
+  const made = [];
   if (values.mode !== "audio") {
     const buttons = PRESETS.map(([width, height]) =>
       element(
@@ -44,41 +54,64 @@ function draw(node, panel, values, report) {
         {
           type: "button",
           "aria-pressed": String(values.width === width && values.height === height),
-          onclick: () => setSize(node, width, height),
+          onclick: () => setSize(node, host, width, height),
         },
         `${width}×${height}`,
       ),
     );
-    parts.push(element("div", { class: "nava-row" }, aspectDrawing(values.width, values.height), element("div", { style: { flex: "1" } }, ...buttons)));
+    const drawing = host ? null : aspectDrawing(values.width, values.height);
+    made.push(element("div", { class: "nava-row" }, drawing, element("div", { style: { flex: "1" } }, ...buttons)));
   }
   if (report) {
     const said = [];
     if (values.mode !== "audio") said.push(`${report.frames} frames`);
     said.push(`${report.seconds.toFixed(2)} s`);
     if (values.mode !== "video") said.push(`${report.audio_steps} audio steps`);
-    said.push(`about ${report.memory} a pass`);
-    parts.push(element("div", {}, said.join(" · ")));
-    for (const hint of report.hints) parts.push(element("div", { class: "nava-quiet" }, hint));
-    for (const problem of report.problems) parts.push(element("div", { class: "nava-bad" }, problem));
+    if (!values.small) said.push(`about ${report.memory} a pass`);
+    made.push(element("div", {}, said.join(" · ")));
+    for (const hint of values.small ? [] : report.hints) made.push(element("div", { class: "nava-quiet" }, hint));
+    for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, problem));
   }
-  panel.replaceChildren(...parts);
+  return made;
 }
+
+/** A node's size, on its own panel or on the subgraph's node that its widgets stand on. */
+class SizeView {
+  constructor(node, host) {
+    Object.assign(this, { node, host });
+    this.panel = host ? null : addPanel(node, "nava_size", () => 128).panel;
+    this.asking = new Asking("/nava/size", (report) => this.panel.replaceChildren(...parts(node, host, this.values, report)));
+  }
+
+  look() {
+    const found = NAMES.map((name) => [name, feed(this.node, name, this.host)]);
+    if (this.host) {
+      if (!found.some(([, given]) => given?.node === this.host)) {
+        dropSection(this.host, this.node);
+        return this.asking.forget();
+      }
+      this.panel = frontOf(this.host).section(this.node, 1);
+    }
+    this.values = Object.fromEntries(found.map(([name, given]) => [name, given?.value]));
+    this.values.small = isSmall(this.node, this.host);
+    if (NAMES.every((name) => this.values[name] !== undefined)) return this.asking.about(this.values);
+    this.panel.replaceChildren(); // another node says how large
+    this.asking.forget();
+  }
+}
+
+const viewOf = (node, host) => new SizeView(node, host);
 
 app.registerExtension({
   name: "nava.size",
+  setup() {
+    watch(() => {
+      for (const node of allNodes()) {
+        if (node.comfyClass === "NavaEmptyLatent") viewsOf(node, viewOf).forEach((view) => view.look());
+      }
+    });
+  },
   nodeCreated(node) {
-    if (node.comfyClass !== "NavaEmptyLatent") return;
-    const { panel } = addPanel(node, "nava_size", 128);
-    let latest = 0;
-    const update = async () => {
-      const values = Object.fromEntries(["mode", "width", "height", "seconds", "batch_size"].map((n) => [n, widgetOf(node, n)?.value]));
-      const turn = ++latest;
-      const report = await ask("/nava/size", values);
-      if (turn === latest) draw(node, panel, values, report);
-    };
-    const soon = settled(update, 60);
-    onChange(node, ["mode", "width", "height", "seconds", "batch_size"], soon);
-    after(node, "onConfigure", soon);
-    soon();
+    if (node.comfyClass === "NavaEmptyLatent") viewsOf(node, viewOf);
   },
 });

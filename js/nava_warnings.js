@@ -1,14 +1,21 @@
 // What a node had to say about its input, where the artist looks.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { nodeAt } from "./nava_graph.js";
+
+const MOST = 3; // at a time; more are counted
+const LONGEST = 300; // characters
 
 app.registerExtension({
   name: "nava.warnings",
   setup() {
     api.addEventListener("executed", ({ detail }) => {
-      const node = app.graph.getNodeById(String(detail.display_node ?? detail.node).split(":").pop());
+      const node = nodeAt(detail.display_node ?? detail.node);
       if (!node?.comfyClass?.startsWith("Nava")) return;
-      for (const text of detail.output?.text ?? []) {
+      const texts = (detail.output?.text ?? []).map((text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text));
+      const shown = texts.slice(0, MOST);
+      if (texts.length > MOST) shown.push(`and ${texts.length - MOST} more; ComfyUI's log has them all`);
+      for (const text of shown) {
         app.extensionManager.toast.add({ severity: "warn", summary: node.title, detail: text, life: 12000 });
       }
     });

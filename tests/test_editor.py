@@ -153,8 +153,8 @@ def test_prompt_panel_checks_while_typing(page):
     page.keyboard.type("<E> and <S:Eve>now<E>.")
     wait_for_panel(page, "NavaTextEncode", "nava_prompt_check", "<S:Eve> names a voice that is not connected")
     marked = area.evaluate(
-        """(a) => { const spans = [...a.parentElement.querySelectorAll('.nava-behind span')];
-            const boxes = [a, a.navaBehind].map((e) => { const r = e.getBoundingClientRect(); return [r.left, r.top] });
+        """(a) => { const spans = [...a.parentElement.querySelectorAll('.nava-marks span')];
+            const boxes = [a, a.navaMarks].map((e) => { const r = e.getBoundingClientRect(); return [r.left, r.top] });
             return [spans.map((s) => s.textContent).join(''), spans.filter((s) => s.style.backgroundColor !== 'transparent').map((s) => s.textContent), boxes] }"""
     )
     assert marked[0] == area.evaluate("(a) => a.value")
@@ -268,14 +268,6 @@ def test_dropped_file_runs_with_live_view_and_player(page, server):
     assert bright > 100, "the waveform is drawn"
     video.evaluate("(v) => v.pause()")
     shot(page, "player")
-    before = page.evaluate("window.app.graph.nodes.length")
-    player.query_selector("button:has-text('Use last frame')").click()
-    page.wait_for_function("(n) => window.app.graph.nodes.length === n + 2", arg=before)
-    wired = page.evaluate(
-        "window.app.graph.nodes.find((n) => n.type === 'NavaFirstFrame').inputs.filter((i) => i.link != null).map((i) => i.name)"
-    )
-    assert sorted(wired) == ["image", "latent", "video_vae"]
-    shot(page, "next_shot")
 
 
 def test_warnings_reach_the_artist(page):
@@ -410,6 +402,7 @@ def test_routes_answer(server):
         ("/nava/prompt", {"prompt": "a", "voices": ["a"] * 101}),
         ("/nava/prompt", {"prompt": "a" * 70_000}),
         ("/nava/prompt", {"dialogue": {"scene": 1}}),
+        ("/nava/size", {"mode": "video", "width": 64, "height": 64, "seconds": 1, "batch_size": "a"}),
         ("/nava/size", {"mode": "x", "width": 1, "height": 1, "seconds": 1}),
         ("/nava/size", {"mode": "video", "width": "a", "height": 64, "seconds": 1}),
         ("/nava/size", {"mode": "video", "width": 64, "height": 64, "seconds": 1e9}),

@@ -17,8 +17,8 @@ LOCALES = environment.ROOT / "locales"
 MORE = {
     "NavaTextEncode": (
         "The panel below the text counts tokens (exactly, once the text encoder has been loaded), shows every spoken line in the "
-        "colour of its voice, and says what is wrong while you type. Select words and press Ctrl+Shift+L to mark them as speech.",
-        "文字下方的面板计算 token 数（文本编码器加载过之后为准确值），用声音的颜色显示每句台词，并在输入时指出问题。选中文字按 Ctrl+Shift+L 标为台词。",
+        "colour of its voice, and says what is wrong while you type. Select words and press Ctrl+Shift+L to mark them as speech; once more takes the marks away.",
+        "文字下方的面板计算 token 数（文本编码器加载过之后为准确值），用声音的颜色显示每句台词，并在输入时指出问题。选中文字按 Ctrl+Shift+L 标为台词，再按一次取消。",
     ),
     "NavaEmptyLatent": (
         "The buttons set trained shapes. The line below says how long the clip is in every unit and what one pass of the "
@@ -46,8 +46,8 @@ MORE = {
         "做更长的场景：一段的末帧（ImageFromBatch）→ 下一段的“NAVA 首帧”→ 连接两段。",
     ),
     "NavaDecode": (
-        "The two VAEs are checked before sampling begins. A saved clip can be played on Save Video, with its waveform and spectrogram.",
-        "采样开始前会检查两个 VAE。保存的片段可以在“保存视频”上播放，并显示波形和频谱。",
+        "The two VAEs are checked before sampling begins. A saved clip can be played on Save Video, with its waveform and spectrogram; its button adds a whole next shot that begins with the last frame.",
+        "采样开始前会检查两个 VAE。保存的片段可以在“保存视频”上播放，并显示波形和频谱；其按钮会添加从末帧开始的完整的下一个镜头。",
     ),
 }
 PICTURES = {

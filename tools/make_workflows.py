@@ -43,6 +43,8 @@ SIZES = {
     "ltx-2.3-22b-dev_audio_vae.safetensors": "348 MB", VOICE_ENCODER: "17 MB",
 }  # fmt: skip
 
+FILES = {"model_name", "clip_name", "vae_name", "ckpt_name", "encoder_name"}  # widgets that choose one
+
 # Constant quality: the automatic choice is one megabit a second, whatever the size, and differs from run to run.
 CODEC = {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": 18.0}
 
@@ -482,7 +484,7 @@ def two_shots(g: Graph) -> None:
     first, first_noise, shared = sampling(g, files, first_text, (empty, 0), seed=1)
     g.column("Its last frame")
     decode_1 = g.add("NavaDecode", latent=(first, 0), **vaes)
-    last = g.add("ImageFromBatch", "Last frame", "最后一帧", image=(decode_1, 0), batch_index=4095, length=1)
+    last = g.add("ImageFromBatch", "Last frame", "最后一帧", image=(decode_1, 0), batch_index=-1, length=1)
     start = g.add("NavaFirstFrame", image=(last, 0), video_vae=files["video_vae"], latent=(empty, 0))
     g.column("Sampling the second shot")
     second, second_noise, _ = sampling(g, files, second_text, (start, 0), seed=2, shared=shared)
@@ -848,7 +850,16 @@ def shipped(g: Graph, flow: Workflow) -> dict:
         note(number + 1, "In Chinese", chinese, folded, (COLUMN, FOLDED), "英文", english, folded=True),
     ]  # fmt: skip
     nodes = [*inputs, instance, result, *texts]
-    return document(flow.key, nodes, links, [], OFFSET, definitions={"subgraphs": [definition]})
+    made = document(flow.key, nodes, links, [], OFFSET, definitions={"subgraphs": [definition]})
+    made["extra"]["linearData"] = app_mode(inputs, instance, result)
+    return made
+
+
+def app_mode(inputs: list[dict], instance: dict, result: dict) -> dict:
+    """What the editor's app mode lays out: the user's own files, texts, size, seed; not the model files. And the result."""
+    media = [[n["id"], n["inputs"][0]["name"]] for n in inputs]
+    shown = [[instance["id"], s["name"]] for s in instance["inputs"] if "widget" in s and s["name"] not in FILES]
+    return {"inputs": [*media, *shown], "outputs": [result["id"]]}
 
 
 def opened(g: Graph, flow: Workflow) -> dict:

@@ -1,0 +1,189 @@
+// The next shot of a clip: everything that made this one once more, begun with its last frame and joined to it.
+import { app } from "../../scripts/app.js";
+import { before, feed, fromBorder, linkAt } from "./nava_graph.js";
+
+// What a shot has of its own; the models, the schedule and the size are shared by all shots.
+const OWN = [
+  ["latent", "SamplerCustomAdvanced"],
+  ["noise", "RandomNoise"],
+  ["guider", "NavaGuider"],
+  ["positive", "NavaTextEncode"],
+  ["prompt", "NavaDialogue"],
+];
+const TEXTS = ["prompt", "scene", "script", "sounds"]; // and the seed: each shot's own, also where they are promoted
+const GAP = 60;
+
+const slotOf = (node, name) => node.inputs.findIndex((input) => input.name === name);
+
+/** Connect whatever feeds an input of one node to an input of another, a border of the subgraph too. */
+function share(from, name, to, as = name) {
+  const slot = slotOf(from, name);
+  const link = slot < 0 ? null : linkAt(from, slot);
+  const target = slotOf(to, as);
+  if (!link || target < 0) return;
+  if (fromBorder(from.graph, link)) from.graph.inputs[link.origin_slot].connect(to.inputs[target], to);
+  else from.graph.getNodeById(link.origin_id)?.connect(link.origin_slot, to, target);
+}
+
+/** The nodes of the shot that this decoder ends, as far as they stand in its own graph: name of the role -> node. */
+function shotOf(decode) {
+  const shot = new Map([["decode", decode]]);
+  const parts = [decode];
+  for (const [input, kind] of OWN) {
+    for (const node of parts) {
+      const found = feed(node, input)?.source?.node;
+      if (found?.comfyClass === kind && found.graph === decode.graph) {
+        shot.set(input, found);
+        parts.push(found);
+        break;
+      }
+    }
+  }
+  return shot;
+}
+
+/** The same values; those promoted to the outside as they stand there. */
+function widgetsFrom(node, copy) {
+  for (const [index, widget] of (node.widgets ?? []).entries()) {
+    const own = copy.widgets?.[index];
+    if (own?.name !== widget.name || widget.serialize === false) continue;
+    const given = node.inputs.some((input) => input.widget?.name === widget.name) ? feed(node, widget.name) : null;
+    own.value = given?.widget ? given.value : widget.value;
+  }
+}
+
+/** Promote a widget of the new shot as that of the shot before is, under a name of its own. */
+function promote(node, copy, name) {
+  const { graph } = node;
+  const link = linkAt(node, slotOf(node, name));
+  if (!link || !fromBorder(graph, link)) return false;
+  const shown = graph.inputs[link.origin_slot];
+  const taken = graph.inputs.map((input) => input.name);
+  let number = 2;
+  while (taken.includes(`${name}_${number}`)) number += 1;
+  const border = graph.addInput(`${name}_${number}`, shown.type);
+  graph.renameInput(border, `${shown.label ?? shown.name} ${number}`);
+  const slot = slotOf(copy, name);
+  border.connect(copy.inputs[slot], copy);
+  return true;
+}
+
+/** Let what took the decoder's output take the joined clip's; the new join itself keeps the decoder. */
+function redirect(decode, output, join, joined) {
+  const graph = decode.graph;
+  for (const id of [...(decode.outputs[output].links ?? [])]) {
+    const link = graph.getLink?.(id) ?? graph.links.get(id);
+    if (!link) continue;
+    if (graph.outputNode && String(link.target_id) === String(graph.outputNode.id)) {
+      graph.outputs[link.target_slot].connect(join.outputs[joined], join);
+      continue;
+    }
+    const target = graph.getNodeById(link.target_id);
+    if (target && target !== join && target.comfyClass !== "ImageFromBatch") join.connect(joined, target, link.target_slot);
+  }
+}
+
+/** Add and wire the next shot; undone in one step. */
+export function nextShot(decode) {
+  const { canvas } = app;
+  canvas.emitBeforeChange?.();
+  try {
+    const made = build(decode);
+    if (decode.graph === canvas.graph) {
+      canvas.selectItems?.(made);
+      canvas.centerOnNode?.(made[0]);
+    }
+    return made;
+  } finally {
+    canvas.emitAfterChange?.();
+    canvas.setDirty(true, true);
+  }
+}
+
+function build(decode) {
+  const graph = decode.graph;
+  const shot = shotOf(decode);
+  const place = (kind) => {
+    const node = LiteGraph.createNode(kind);
+    graph.add(node);
+    return node;
+  };
+  const copies = new Map();
+  for (const node of shot.values()) {
+    const copy = place(node.type);
+    copy.title = node.title;
+    copies.set(node, copy);
+    widgetsFrom(node, copy);
+  }
+  const last = place("ImageFromBatch");
+  const first = place("NavaFirstFrame");
+  const join = place("NavaJoin");
+  const noise = copies.get(shot.get("noise"));
+  const seed = noise?.widgets.find((w) => w.name === "noise_seed");
+  if (seed) seed.value = Number(seed.value) + 1;
+  for (const [node, copy] of copies) {
+    for (const input of [...node.inputs]) {
+      const source = feed(node, input.name)?.source;
+      const twin = source && copies.get(source.node);
+      if (twin) twin.connect(source.slot, copy, slotOf(copy, input.name));
+      else if (input.widget && (TEXTS.includes(input.name) || node === shot.get("noise")) && promote(node, copy, input.name)) continue;
+      else share(node, input.name, copy);
+    }
+  }
+
+  last.title = "Last frame";
+  last.widgets.find((w) => w.name === "batch_index").value = -1; // counted from the end
+  decode.connect(0, last, slotOf(last, "image"));
+  last.connect(0, first, slotOf(first, "image"));
+  share(decode, "video_vae", first);
+  const sampler = shot.get("latent");
+  const earlier = before(sampler ?? decode, "NavaFirstFrame");
+  if (earlier?.graph === graph) {
+    widgetsFrom(earlier, first); // else a first shot of its picture's shape and a second of another
+    share(earlier, "size", first);
+  }
+  const empty = before(sampler ?? decode, "NavaEmptyLatent");
+  if (empty && empty.graph === graph) empty.connect(0, first, slotOf(first, "latent"));
+  else if (sampler) share(sampler, "latent_image", first, "latent");
+  const sampling = copies.get(sampler);
+  if (sampling) first.connect(0, sampling, slotOf(sampling, "latent_image"));
+
+  const decoded = copies.get(decode);
+  redirect(decode, 0, join, 0);
+  redirect(decode, 1, join, 1);
+  decode.connect(0, join, slotOf(join, "images_1"));
+  decoded.connect(0, join, slotOf(join, "images_2"));
+  if (slotOf(decode, "audio_vae") >= 0 && linkAt(decode, slotOf(decode, "audio_vae"))) {
+    decode.connect(1, join, slotOf(join, "audio_1"));
+    decoded.connect(1, join, slotOf(join, "audio_2"));
+  }
+  if (slotOf(join, "fps") >= 0) decode.connect(2, join, slotOf(join, "fps"));
+
+  return layOut(graph, shot, copies, [last, first, join]);
+}
+
+/** The new shot in a row of its own below everything, in the order in which it runs. */
+function layOut(graph, shot, copies, [last, first, join]) {
+  const made = new Set([...copies.values(), last, first, join]);
+  const others = graph.nodes.filter((node) => !made.has(node));
+  const top = Math.max(...others.map((node) => node.pos[1] + node.size[1])) + 2 * GAP;
+  let left = Math.min(...others.map((node) => node.pos[0]));
+  const at = (role) => copies.get(shot.get(role));
+  const columns = [
+    [last, first],
+    [at("prompt")],
+    [at("positive")],
+    [at("guider"), at("noise")],
+    [at("latent")],
+    [at("decode"), join],
+  ];
+  for (const column of columns.map((c) => c.filter(Boolean)).filter((c) => c.length)) {
+    let y = top;
+    for (const node of column) {
+      node.setPos ? node.setPos(left, y) : (node.pos = [left, y]);
+      y += node.size[1] + GAP;
+    }
+    left += Math.max(...column.map((node) => node.size[0])) + GAP;
+  }
+  return [...made];
+}
