@@ -27,6 +27,12 @@ def test_editor_queues_what_the_file_says(editor, object_info, flow):
     for node_id, node in ours.items():
         found = {k: v for k, v in theirs[node_id]["inputs"].items() if k not in ("upload", "audioUI", "video-preview")}
         assert found == node["inputs"], (node_id, node["class_type"])
+    app_mode = document["extra"]["linearData"]
+    found = editor.evaluate(
+        "(inputs) => inputs.map(([id, name]) => window.app.graph.getNodeById(id)?.widgets.some((w) => w.name === name))",
+        app_mode["inputs"],
+    )
+    assert found and all(found), "the inputs that the app mode lays out are there"
 
 
 @pytest.mark.parametrize("form", ["path", "open_path"])
