@@ -19,6 +19,7 @@ let [names, chosen, target] = [[], 0, null];
 /** Whether a text area is a field of ours in which lines are written, in either renderer. */
 function isOurs(area) {
   if (area?.tagName !== "TEXTAREA") return false;
+  if (area.navaView) return true; // a prompt, also one promoted to a subgraph's node
   const id = area.closest("[data-node-id]")?.getAttribute("data-node-id");
   if (id != null) return Boolean(FIELDS[app.graph.getNodeById(id)?.comfyClass]);
   return app.graph.nodes.some((node) => (FIELDS[node.comfyClass] ?? []).some((name) => widgetOf(node, name)?.element === area));

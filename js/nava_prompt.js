@@ -67,6 +67,7 @@ function paintArea(area, lines) {
     marks = area.navaMarks = element("div", { "aria-hidden": "true", class: "nava-marks" });
     area.after(marks);
     area.addEventListener("scroll", () => (marks.scrollTop = area.scrollTop));
+    area.addEventListener("input", () => paintArea(area, area.navaView?.lines ?? [])); // at once; the checks follow
     new ResizeObserver(() => fit(area, marks)).observe(area);
   }
   const text = (marks.navaText = area.value);
@@ -236,8 +237,9 @@ function focusedArea() {
   const area = document.activeElement;
   if (area?.tagName !== "TEXTAREA") return null;
   let found = null;
-  eachView((view) => {
-    if ((view.at ?? []).flatMap(areasOf).includes(area)) found = area;
+  eachView(({ node, host }) => {
+    const given = node.graph && promptOf(node, host);
+    if (given && !given.dialogue && given.at.flatMap(areasOf).includes(area)) found = area;
   });
   return found;
 }
@@ -271,8 +273,6 @@ app.registerExtension({
     watch(() => eachView((view) => view.look()));
     // The text encoder is loaded now: counts become exact.
     api.addEventListener("execution_success", () => eachView((view) => view.asking.forget()));
-    // The marks move with the words at once, the checks follow.
-    document.addEventListener("input", ({ target }) => target.navaView && paintArea(target, target.navaView.lines));
   },
   nodeCreated(node) {
     if (node.comfyClass?.startsWith("Nava")) voicesLast(node);
