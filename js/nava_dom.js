@@ -37,6 +37,8 @@ const STYLE = `
 .nava-panel .nava-row button { margin: 0; }
 /* Vue nodes: the host's own preview of what our live view shows. */
 [data-node-id]:has(.nava-moving) img.contain-size, [data-node-id]:has(.nava-moving) img.contain-size + div { display: none; }
+/* Vue nodes: the host's own player of what ours plays. */
+.lg-node:has(.nava-sound) [data-testid="node-widget"]:has(audio):not(:has(.nava-panel)) { display: none; }
 .nava-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin: 3px 0; }
 .nava-section + .nava-section { border-top: 1px solid var(--border-color, #555); margin-top: 3px; padding-top: 3px; }
 .nava-front button { font-size: 11px; padding: 0 4px; margin: 0 2px 2px 0; }

@@ -1,6 +1,6 @@
 // Panels of nodes inside a subgraph, on the node that shows it: what an artist sees who never opens it.
 import { app } from "../../scripts/app.js";
-import { addPanel, element, watch } from "./nava_dom.js";
+import { addPanel, element, makeRoom, watch } from "./nava_dom.js";
 import { hostsOf } from "./nava_graph.js";
 
 const MOST = 170; // pixels that the sections may take before they scroll
@@ -53,6 +53,7 @@ class Front {
     const height = Math.min(natural, MOST) + margins;
     if (Math.abs(height - this.height) < 2) return;
     this.height = height;
+    if (!window.LiteGraph.vueNodesMode) makeRoom(this.host, 0); // Vue nodes grow by themselves
     this.host.setDirtyCanvas?.(true, true);
   }
 

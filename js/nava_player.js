@@ -71,6 +71,7 @@ class Player {
   constructor(node, sound) {
     this.node = node;
     this.own = addPanel(node, "nava_player", () => (sound ? 190 : 340), true);
+    this.own.panel.classList.toggle("nava-sound", sound);
     this.video = element(sound ? "audio" : "video", { controls: "", loop: "", preload: "auto", class: sound ? "" : "nava-media", style: { width: "100%" } });
     this.canvas = element("canvas", {
       width: WIDTH, height: HEIGHT, role: "slider", tabindex: "0", "aria-label": "waveform and spectrogram: click or arrow keys to seek",

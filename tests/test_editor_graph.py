@@ -247,8 +247,15 @@ def test_sound_player_and_few_toasts(editor):
     toasts = editor.evaluate("window.toasts")
     assert 2 <= len(toasts) <= 4 and all(len(text) < 320 for text in toasts), toasts
     assert any("more" in text for text in toasts)
-    editor.wait_for_timeout(300)
-    shot(editor, "sound_player")
+    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        editor.wait_for_selector(".lg-node .nava-panel audio", timeout=LONG)
+        editor.wait_for_timeout(500)
+        shown = "[...document.querySelectorAll('.lg-node [data-testid=node-widget]:has(audio)')].filter((w) => w.offsetParent)"
+        assert editor.evaluate(f"{shown}.length") == 1, "the host's own player is not shown beside ours"
+        shot(editor, "sound_player")
+    finally:
+        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
 
 
 def test_command_toggles_and_stays_where_speech_belongs(editor):
