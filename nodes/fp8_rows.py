@@ -1,6 +1,5 @@
 """The released fp8 layout in the host's memory management: fp8 weights with one scale per output row."""
 
-import contextlib
 import weakref
 
 import comfy.float
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from ..nava_core.checkpoint import SCALE, dequantized_rows
 from ..nava_core.convert import FP8_MAX
+from .kept_numbers import KeptNumbers
 
 
 class RowScaledPatch:
@@ -32,8 +32,7 @@ class RowScaledOps(comfy.ops.manual_cast):
     The weight is cast for each use. Its scale goes into the cast numbers, or into the output where those are fewer.
     """
 
-    class Linear(comfy.ops.manual_cast.Linear):
-        ready: tuple[Tensor, Tensor] | None = None  # weight and bias as real numbers, see `kept`
+    class Linear(KeptNumbers, comfy.ops.manual_cast.Linear):
         _scale_there: tuple[Tensor, Tensor] | None = None
 
         def _load_from_state_dict(self, state_dict, prefix, *args):
@@ -41,12 +40,12 @@ class RowScaledOps(comfy.ops.manual_cast):
             if scale is None:
                 self.weight_scale = None
                 return super()._load_from_state_dict(state_dict, prefix, *args)
-            self.weight = nn.Parameter(state_dict.pop(prefix + "weight"), requires_grad=False)
             self.weight_scale = nn.Parameter(scale, requires_grad=False)
-            self.bias = nn.Parameter(state_dict.pop(prefix + "bias"), requires_grad=False)
-            # Where VRAM is managed dynamically, weights are staged in the dtype that the host noted at construction.
-            self.weight_comfy_model_dtype = self.weight.dtype
-            self.bias_comfy_model_dtype = self.bias.dtype
+            self.take_stored(state_dict, prefix)
+
+        @property
+        def stored(self) -> bool:
+            return self.weight_scale is not None
 
         def __setattr__(self, name, value):
             # Where VRAM is managed dynamically, the host patches weights in this way.
@@ -87,20 +86,6 @@ class RowScaledOps(comfy.ops.manual_cast):
             finally:
                 self.weight_function = patches
             return weight, bias, stream
-
-        @contextlib.contextmanager
-        def kept(self, input: Tensor):
-            """Keeps the real numbers for several calls."""
-            if self.weight_scale is None or torch.is_grad_enabled():
-                yield
-                return
-            weight, bias, stream = self.real_numbers(input)
-            self.ready = weight, bias.clone()  # the host may reuse the memory of its cast
-            comfy.ops.uncast_bias_weight(self, weight, bias, stream)
-            try:
-                yield
-            finally:
-                self.ready = None
 
         def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
             if self.weight_scale is None:

@@ -1,36 +1,30 @@
 """GGUF weights in the host's memory management: rows of blocks, made real numbers layer by layer."""
 
-import contextlib
-
 import comfy.ops
 import torch
 from torch import Tensor, nn
 
 from ..nava_core.ggml_blocks import dequantized, kind_of, quantized
+from .kept_numbers import KeptNumbers
 
 
 class BlockOps(comfy.ops.manual_cast):
     """The host's casting layers, whose Linear also keeps its weight as rows of blocks (uint8)."""
 
-    class Linear(comfy.ops.manual_cast.Linear):
-        ready: tuple[Tensor, Tensor] | None = None  # weight and bias as real numbers, see `kept`
+    class Linear(KeptNumbers, comfy.ops.manual_cast.Linear):
         patch = None  # what the host would apply to the stored weight where VRAM is managed dynamically
 
         def _load_from_state_dict(self, state_dict, prefix, *args):
             if state_dict[prefix + "weight"].dtype != torch.uint8:
                 return super()._load_from_state_dict(state_dict, prefix, *args)
-            self.weight = nn.Parameter(state_dict.pop(prefix + "weight"), requires_grad=False)
-            self.bias = nn.Parameter(state_dict.pop(prefix + "bias"), requires_grad=False)
-            # Where VRAM is managed dynamically, weights are staged in the dtype that the host noted at construction.
-            self.weight_comfy_model_dtype = self.weight.dtype
-            self.bias_comfy_model_dtype = self.bias.dtype
+            self.take_stored(state_dict, prefix)
 
         @property
-        def packed(self) -> bool:
+        def stored(self) -> bool:
             return self.weight.dtype == torch.uint8
 
         def __setattr__(self, name, value):
-            if name == "weight_lowvram_function" and self.packed:  # it wants real numbers, and leaves them so
+            if name == "weight_lowvram_function" and self.stored:  # it wants real numbers, and leaves them so
                 super().__setattr__("patch", value)
                 value = None
             super().__setattr__(name, value)
@@ -52,22 +46,8 @@ class BlockOps(comfy.ops.manual_cast):
                 real = patch(real)
             return real, bias, stream
 
-        @contextlib.contextmanager
-        def kept(self, input: Tensor):
-            """Keeps the real numbers for several calls."""
-            if not self.packed or torch.is_grad_enabled():
-                yield
-                return
-            weight, bias, stream = self.real_numbers(input)
-            self.ready = weight, bias.clone()  # the host may reuse the memory of its cast
-            comfy.ops.uncast_bias_weight(self, weight, bias, stream)
-            try:
-                yield
-            finally:
-                self.ready = None
-
         def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
-            if not self.packed:
+            if not self.stored:
                 return super().forward_comfy_cast_weights(input)
             if self.ready is not None:
                 return nn.functional.linear(input, *self.ready)
@@ -80,10 +60,10 @@ class BlockOps(comfy.ops.manual_cast):
 
         def convert_weight(self, weight: Tensor, inplace=False, **kwargs) -> Tensor:
             # the host hands the bytes over as float32
-            return dequantized(weight.to(torch.uint8), self.in_features, torch.float32) if self.packed else weight
+            return dequantized(weight.to(torch.uint8), self.in_features, torch.float32) if self.stored else weight
 
         def set_weight(self, weight: Tensor, inplace_update=False, seed=None, return_weight=False, **kwargs):
-            if not self.packed:
+            if not self.stored:
                 weight = weight.to(self.weight.dtype)
             else:
                 kind = kind_of(self.weight.shape[1], self.in_features)

@@ -1,0 +1,44 @@
+"""What layers share whose stored weights are no real numbers: fp8 rows with scales, blocks of a GGUF file."""
+
+import contextlib
+
+import comfy.ops
+import torch
+from torch import Tensor, nn
+
+
+class KeptNumbers:
+    """Beside one of the host's casting Linear layers, of which it needs `stored` and `real_numbers`."""
+
+    ready: tuple[Tensor, Tensor] | None = None  # weight and bias as real numbers, see `kept`
+
+    @property
+    def stored(self) -> bool:
+        """Whether the weight is kept in the stored form; else the layer is an ordinary one."""
+        raise NotImplementedError
+
+    def real_numbers(self, input: Tensor):
+        """(weight, bias, what `uncast_bias_weight` wants), patches applied."""
+        raise NotImplementedError
+
+    def take_stored(self, state_dict: dict, prefix: str) -> None:
+        """Weight and bias from a state dict, as they are."""
+        self.weight = nn.Parameter(state_dict.pop(prefix + "weight"), requires_grad=False)
+        self.bias = nn.Parameter(state_dict.pop(prefix + "bias"), requires_grad=False)
+        # Where VRAM is managed dynamically, weights are staged in the dtype that the host noted at construction.
+        self.weight_comfy_model_dtype = self.weight.dtype
+        self.bias_comfy_model_dtype = self.bias.dtype
+
+    @contextlib.contextmanager
+    def kept(self, input: Tensor):
+        """Keeps the real numbers for several calls."""
+        if not self.stored or torch.is_grad_enabled():
+            yield
+            return
+        weight, bias, stream = self.real_numbers(input)
+        self.ready = weight, bias.clone()  # the host may reuse the memory of its cast
+        comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+        try:
+            yield
+        finally:
+            self.ready = None
