@@ -15,6 +15,7 @@ import folder_paths
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import InputImpl, io
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ..nava_core import prompt as prompts
@@ -97,7 +98,6 @@ class NavaStoryboard(io.ComfyNode):
         progress = comfy.utils.ProgressBar(len(board) * (len(sigmas) - 1))
         files, previous = [], None
         for number, shot in enumerate(board):
-            start = begin(latent, shot, number, previous, overlap)
             chain = previous.name if shot.goes_on else ""
             # the first picture is part of the settings; the key of a shot that goes on holds those before it
             key = hashlib.sha256(
@@ -108,14 +108,15 @@ class NavaStoryboard(io.ComfyNode):
                 logging.info("NavaStoryboard: shot %d of %d", number + 1, len(board))
                 positive = NavaTextEncode.execute(clip, shot.prompt, "", voices)[0]
                 check_text(positive, guider.model_patcher.model.nava_config, "positive")
+                start, repeated = begin(latent, shot, number, previous, overlap)
                 sample_shot(
                     guider.with_prompt(positive),
                     sampler,
                     sigmas,
-                    start[0],
+                    start,
                     seed + number,
                     file,
-                    start[1],
+                    repeated,
                     progress,
                     number,
                 )
@@ -210,8 +211,6 @@ def read(file: Path) -> dict:
 
 
 def repeated_by(file: Path) -> tuple[int, int]:
-    from safetensors import safe_open
-
     with safe_open(file, "pt") as opened:
         return tuple(json.loads(opened.metadata()["repeated"]))
 
