@@ -1,6 +1,8 @@
 """What several tests share."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,3 +59,16 @@ def sampling_error(g, name, video, audio, first_frame):
         if first_frame is not None:
             assert torch.equal(video[:, :, :1], first_frame)
     return max(errors)
+
+
+def read_fast(readers: dict[str, Callable]) -> None:
+    """Each must be done in 0.1 s of processor time, in one of three tries at least."""
+    for name, read in readers.items():
+        taken = []
+        for _ in range(3):
+            start = time.process_time()
+            read()
+            taken.append(time.process_time() - start)
+            if taken[-1] < 0.1:
+                break
+        assert min(taken) < 0.1, (name, taken)
