@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import clips
@@ -174,21 +175,27 @@ def model_folders(base: Path, models: Path | None) -> list[Path]:
     return [base / "models", *([models] if models else [])]
 
 
-def run(options: argparse.Namespace) -> int:
-    rows = shard(read(options.prompts), options.shard)
+def server_of(name: str, models: Path | None) -> Callable[[], Server]:
+    """Starts a ComfyUI for this tool, with these models or else the small set; base folder and inputs are made at once."""
     env = environment.running()
-    base = environment.base_folder(env, "evaluate", options.models)
-    if not options.models:
+    base = environment.base_folder(env, name, models)
+    if not models:
         small_set.chosen().make(env.host, base / "models")
     tiny.make_inputs(base / "input")
     environment.say("Starting ComfyUI …")
+    return lambda: Server(env.host, base, cpu=not (models and has_accelerator()))
+
+
+def run(options: argparse.Namespace) -> int:
+    rows = shard(read(options.prompts), options.shard)
+    start = server_of("evaluate", options.models)
     runs = variants(options) if options.study else [options]
     failed, made = {}, {}
-    with Server(env.host, base, cpu=not (options.models and has_accelerator())) as server:
+    with start() as server:
         for one in runs:
             failed[one.out] = make(server, rows, one, made)
     for one in runs:
-        measure_all(one.out / "clips", model_folders(base, options.models), options.again)
+        measure_all(one.out / "clips", model_folders(server.base, options.models), options.again)
         table = report.write(one.out, failed[one.out])
     if options.study:
         table = study.table(options.out, options.only)

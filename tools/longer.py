@@ -11,14 +11,12 @@ import uuid
 from pathlib import Path
 
 import clips
-import environment
 import numpy as np
 import small_set
-import tiny
 import torch
-from comfy_server import Server, ServerError, has_accelerator
+from comfy_server import Server, ServerError
 from environment import ROOT
-from evaluate import generate, write_json
+from evaluate import generate, server_of, write_json
 from intervals import interval
 from PIL import Image
 from shipped import BY_KEY
@@ -202,18 +200,9 @@ def main() -> int:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--shots", type=int, nargs="+", default=[])
     options = parser.parse_args()
-    env = environment.running()
-    base = environment.base_folder(env, "longer", options.models)
-    if not options.models:
-        small_set.chosen().make(env.host, base / "models")
-    tiny.make_inputs(base / "input")
-    environment.say("Starting ComfyUI …")
+    start = server_of("longer", options.models)
     options.out.mkdir(parents=True, exist_ok=True)
     found, failed = [], 0
-
-    def start() -> Server:
-        return Server(env.host, base, cpu=not (options.models and has_accelerator()))
-
     if options.shots:
         peaks = storyboard_memory(options.shots, start, options.models is not None)
         write_json(options.out / "storyboard_memory.json", peaks)
