@@ -166,6 +166,12 @@ def save_video(g: Graph, source: int, fps: tuple, prefix: str, audio: bool = Tru
     g.add("SaveVideo", outside="result", video=(video, 0), filename_prefix=prefix, **CODEC)
 
 
+def clip(g: Graph, files: dict[str, tuple], sampler: int, prefix: str) -> None:
+    """Decode what a sampler made, picture and sound, and save it."""
+    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
+    save_video(g, decode, (decode, 2), prefix)
+
+
 def save_audio(g: Graph, decode: int, prefix: str) -> None:
     g.column("Save")
     g.add("SaveAudioAdvanced", outside="result", audio=(decode, 1), filename_prefix=prefix, format="flac")
@@ -191,8 +197,7 @@ def text_to_av(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA")
+    clip(g, files, sampler, "video/NAVA")
     g.promote(prompt, "prompt", "prompt", "提示词")
     promote_size(g, latent)
     promote_sampling(g, noise, steps)
@@ -224,8 +229,7 @@ def image_to_av(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_image")
+    clip(g, files, sampler, "video/NAVA_image")
     g.promote(prompt, "prompt", "prompt", "提示词")
     g.promote(latent, "size", "size", "尺寸")
     promote_size(g, empty)
@@ -266,8 +270,7 @@ def dialogue(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_dialogue")
+    clip(g, files, sampler, "video/NAVA_dialogue")
     for widget, label, zh in (("scene", "scene", "场景"), ("script", "script", "台词"), ("sounds", "sounds", "声音")):
         g.promote(script, widget, label, zh)
     for number, voice in enumerate(voices, 1):
@@ -320,8 +323,7 @@ def idea_to_clip(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_idea")
+    clip(g, files, sampler, "video/NAVA_idea")
     for widget, zh in (
         ("style", "风格"),
         ("scene", "场景"),
@@ -375,8 +377,7 @@ def cast_scene(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (latent, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_cast")
+    clip(g, files, sampler, "video/NAVA_cast")
     g.promote(cast, "characters", "characters", "角色")
     for widget, label, zh in (("scene", "scene", "场景"), ("script", "script", "台词"), ("sounds", "sounds", "声音")):
         g.promote(script, widget, label, zh)
@@ -530,8 +531,7 @@ def sound_to_picture(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (held, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_lips")
+    clip(g, files, sampler, "video/NAVA_lips")
     g.promote(prompt, "prompt", "prompt", "提示词")
     g.promote(first, "size", "size", "尺寸")
     g.promote(put, "length", "length", "时长")
@@ -556,8 +556,7 @@ def foley(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (held, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_foley")
+    clip(g, files, sampler, "video/NAVA_foley")
     g.promote(prompt, "prompt", "prompt", "提示词")
     g.promote(put, "size", "size", "尺寸")
     promote_sampling(g, noise, steps)
@@ -589,8 +588,7 @@ def first_last_frame(g: Graph) -> None:
     g.column("Sampling")
     sampler, noise, (steps, _) = sampling(g, files, prompt, (end, 0))
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(sampler, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_first_last")
+    clip(g, files, sampler, "video/NAVA_first_last")
     g.promote(prompt, "prompt", "prompt", "提示词")
     g.promote(begin, "size", "size", "尺寸")
     promote_size(g, empty)
@@ -659,8 +657,7 @@ def upscale(g: Graph) -> None:
         latent_image=(held, 0),
     )  # fmt: skip
     g.column("Decoding")
-    decode = g.add("NavaDecode", latent=(second, 0), video_vae=files["video_vae"], audio_vae=files["audio_vae"])
-    save_video(g, decode, (decode, 2), "video/NAVA_upscale")
+    clip(g, files, second, "video/NAVA_upscale")
     g.promote(prompt, "prompt", "prompt", "提示词")
     promote_size(g, latent)
     g.promote(steps, "steps", "steps", "步数")
