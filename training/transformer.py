@@ -388,6 +388,7 @@ def train(config: dict, folder: Path) -> None:
         if due[2]:
             save()
             accelerator.print(f"told to end: saved at step {state['step']}; the same command goes on", flush=True)
+            leave(accelerator)
             return
     save()
     if accelerator.is_main_process:
@@ -397,6 +398,13 @@ def train(config: dict, folder: Path) -> None:
             lora.write(model, folder / "lora.safetensors", {"base": Path(settings.init).name})
         else:
             write(pair.state_dict(), model.config, text, folder)
+    leave(accelerator)
+
+
+def leave(accelerator: Accelerator) -> None:
+    """End together: the launcher ends all processes when one goes down, and one with open connections may abort at its exit."""
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 def report(
