@@ -6,7 +6,9 @@ stranger's file is read with limits and without running anything in it.
 """
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,16 +236,30 @@ def save_cast(cast: Cast, folder: Path, name: str, recordings: bool = False) -> 
         raise CastError(f"{short(name)!r} cannot be a file name: use letters, digits, spaces, - and _")
     content = to_bytes(cast, recordings)
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 10_000):
-        path = folder / f"{name}{'' if number == 1 else f'_{number}'}.safetensors"
-        try:
-            with open(path, "xb") as file:
-                file.write(content)
-            return path
-        except FileExistsError:
-            if path.stat().st_size == len(content) and path.read_bytes() == content:
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as aside:
+        whole = Path(aside) / "whole"
+        whole.write_bytes(content)
+        for number in range(1, 10_000):
+            path = folder / f"{name}{'' if number == 1 else f'_{number}'}.safetensors"
+            try:
+                appear(whole, path)
                 return path
+            except FileExistsError:
+                if path.stat().st_size == len(content) and path.read_bytes() == content:
+                    return path
     raise CastError(f"there are too many casts named {name!r}")
+
+
+def appear(whole: Path, path: Path) -> None:
+    """Give a finished file its name at once, whatever ends this process meanwhile. Raises FileExistsError."""
+    try:
+        os.link(whole, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.rename(whole, path)
 
 
 def speakers(cast: Cast | None, voices: Sequence[Voice]) -> list[Character]:
