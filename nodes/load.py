@@ -130,7 +130,7 @@ def memory_advice(path: str, total_ram: int) -> str | None:
     name = Path(path)
     return (
         f"{name.name} is float32 and takes {size / 1e9:.0f} of this machine's {total_ram / 1e9:.0f} GB of RAM. A bf16 copy takes "
-        f"half and gives the same on a graphics card: python run.py convert {name.name} {name.stem}_bf16.safetensors --dtype bf16"
+        f"half and gives the same on a graphics card; in this pack's folder: python tools/convert.py {name.name} {name.stem}_bf16.safetensors --dtype bf16"
     )
 
 

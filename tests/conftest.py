@@ -123,6 +123,8 @@ def browser():
     """A real chromium, closed with its module: playwright keeps an event loop running that other tests could not have theirs beside."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
+        if os.environ.get("NAVA_BROWSER_NEEDED"):
+            pytest.fail("no chromium here, and NAVA_BROWSER_NEEDED is set")
         pytest.skip("no chromium here: install Debian's package chromium")
     from playwright.sync_api import sync_playwright
 

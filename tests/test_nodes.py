@@ -498,7 +498,7 @@ def test_lengths_that_are_no_numbers(nava):
 def test_advice_for_float32_files_on_small_machines(nava, base, tmp_path):
     load, path = nava("load"), str(DATA / "nava_tiny.safetensors")
     size = (DATA / "nava_tiny.safetensors").stat().st_size
-    assert "run.py convert nava_tiny.safetensors nava_tiny_bf16.safetensors --dtype bf16" in load.memory_advice(
+    assert "tools/convert.py nava_tiny.safetensors nava_tiny_bf16.safetensors --dtype bf16" in load.memory_advice(
         path, int(size * 1.3)
     )
     assert load.memory_advice(path, size * 3) is None

@@ -1,11 +1,10 @@
-"""Convert a checkpoint from the command line. Runs in the pack's virtual environment."""
+"""Convert a checkpoint from the command line. Runs in the pack's virtual environment, or with ComfyUI's Python."""
 
 import argparse
 import sys
+from pathlib import Path
 
-import environment
-
-sys.path.insert(0, str(environment.ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from nava_core.checkpoint import CheckpointError
 from nava_core.convert import convert
 

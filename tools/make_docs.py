@@ -1,4 +1,4 @@
-"""Write the help pages and the English locale from the nodes' own schemas, the Chinese pages from their locale.
+"""Write the help pages, the English locale and the list of nodes from the nodes' own schemas, the Chinese pages from their locale.
 
 python tools/make_docs.py HOST      (in the pack's virtual environment; starts a server to ask for its nodes)
 """
@@ -12,6 +12,7 @@ from comfy_server import Server
 
 DOCS = environment.ROOT / "js" / "docs"
 LOCALES = environment.ROOT / "locales"
+NODE_LIST = environment.ROOT / "node_list.json"  # for ComfyUI-Manager, whose scanner sees no V3 nodes in the source
 
 # What a page says beyond the schema: (English, Chinese).
 MORE = {
@@ -94,6 +95,8 @@ def main(host: Path) -> None:
     en = {k: english(v) for k, v in nodes.items()}
     zh = json.loads((LOCALES / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
     (LOCALES / "en" / "nodeDefs.json").write_text(json.dumps(en, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    described = {k: v["description"] for k, v in en.items()}
+    NODE_LIST.write_text(json.dumps(described, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for node, entry in en.items():
         more = MORE.get(node, ("", ""))
         (DOCS / node).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,113 @@
+"""The package that the registry ships: what is in it, its rules, and a clean ComfyUI that loads it from the zip alone."""
+
+import json
+import runpy
+import subprocess
+import sys
+import urllib.parse
+import zipfile
+
+import package
+import pytest
+import small_set
+from comfy_server import Server
+from PIL import Image
+from shipped import ALL, BY_KEY
+from support import HOST, ROOT
+from workflow import load, to_api
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """A ComfyUI working folder in which there is nothing but the unpacked zip, named as the registry names it."""
+    base = tmp_path_factory.mktemp("clean")
+    package.pack(base / "package.zip")
+    for folder in ("models", "input", "output", "temp", "user"):
+        (base / folder).mkdir()
+    (base / "extra_model_paths.yaml").write_text("{}\n")
+    with zipfile.ZipFile(base / "package.zip") as file:
+        file.extractall(base / "custom_nodes" / "comfyui-nava")
+    return base
+
+
+def test_it_holds_what_runs_and_no_more(unpacked):
+    names = set(package.shipped())
+    assert {"__init__.py", "pyproject.toml", "node_list.json", "tools/convert.py", "js/docs/NavaDecode/zh.md"} <= names
+    assert {n.split("/")[0] for n in names if "/" in n} == {"js", "locales", "nava_core", "nodes", "tools", "workflows"}
+    assert [n for n in names if n.startswith("tools/")] == ["tools/convert.py"]
+    assert (unpacked / "package.zip").stat().st_size < 3e6
+    converter = runpy.run_path(str(unpacked / "custom_nodes" / "comfyui-nava" / "tools" / "convert.py"))
+    assert callable(converter["main"]), "it stands without run.py's environment"
+
+
+def test_it_keeps_the_registrys_rules(unpacked):
+    """exec, eval, hidden programs, unsafe loading, shells; several statements in a line."""
+    rules = "S102,S301,S302,S307,S310,S506,S602,S604,S605,S606,S607,E702"
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select", rules, "."]
+    found = subprocess.run(command, cwd=unpacked / "custom_nodes", capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+def test_its_description_is_complete(tmp_path):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    described, comfy = tomllib.loads(text), tomllib.loads(text)["tool"]["comfy"]
+    assert comfy["PublisherId"] and comfy["DisplayName"] == "ComfyUI-NAVA"
+    pack = sys.modules["comfyui_nava"]
+    assert comfy["requires-comfyui"] == f">={pack.OLDEST_HOST}"
+    requirements = (ROOT / "requirements.txt").read_text().splitlines()
+    assert described["project"]["dependencies"] == [r for r in requirements if not r.startswith("#")]
+    assert package.changes("v" + described["project"]["version"])
+    with pytest.raises(SystemExit, match="but pyproject"):
+        package.changes("v99.0.0")
+    for name, size in (("Icon", (400, 400)), ("Banner", (1260, 540))):
+        path = ROOT / comfy[name]
+        assert Image.open(path).size == size and path.stat().st_size < 100_000
+    filled = tomllib.loads(package.with_addresses(text, "https://example.org/a/b", "https://example.org/raw/v1"))
+    assert filled["tool"]["comfy"]["Icon"] == "https://example.org/raw/v1/assets/icon.png"
+    assert filled["project"]["urls"]["Issues"] == "https://example.org/a/b/issues"
+
+
+def test_an_old_host_is_told_so(tmp_path):
+    """In one sentence, before anything else fails."""
+    code = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r})
+pack = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+"""
+    for version, message in (
+        ("0.29.9", "needs ComfyUI 0.30.0 or newer, and this is 0.29.9"),
+        ("0.30.0", ""),
+        ("1.0", ""),
+    ):
+        (tmp_path / "comfyui_version.py").write_text(f"__version__ = {version!r}\n")
+        run = subprocess.run([sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert (message in run.stderr and run.returncode == 1) if message else run.returncode == 0, run.stderr
+
+
+def test_a_clean_host_loads_it(unpacked):
+    """Every node of the list, every workflow in the template browser, help and names; and one of them makes its sound."""
+    small = small_set.chosen()
+    small.make(HOST, unpacked / "models")
+    with Server(HOST, unpacked) as server:
+        info = server.get("/object_info")
+        listed = json.loads((ROOT / "node_list.json").read_text(encoding="utf-8"))
+        assert {k for k in info if k.startswith("Nava")} == set(listed), "python tools/make_docs.py HOST writes it anew"
+        templates = server.get("/workflow_templates")
+        assert templates.keys() == {"comfyui-nava"} and set(templates["comfyui-nava"]) == {f.file for f in ALL}
+        for flow in ALL:
+            served = server.get(f"/api/workflow_templates/comfyui-nava/{urllib.parse.quote(flow.file)}.json")
+            assert served == load(flow.path) and to_api(served, info)
+        assert server.get("/i18n")["zh"]["nodeDefs"].keys() == set(listed)
+        document = load(BY_KEY["nava_sound_effects"].path)
+        small.apply(document, info)
+        prompt = to_api(document, info)
+        next(n["inputs"] for n in prompt.values() if n["class_type"] == "NavaScheduler")["steps"] = 1
+        assert server.outputs(server.queue(prompt), ".flac")[0].stat().st_size > 1000
+        log = server.log.read_text(encoding="utf-8", errors="replace")
+        assert "IMPORT FAILED" not in log
