@@ -38,7 +38,7 @@ def settings(channels: int, vocoder_channels: int, bwe_channels: int) -> dict:
             },
         },
         "vocoder": {
-            "vocoder": {**wave, "upsample_initial_channel": vocoder_channels, "upsample_rates": [8, 5, 4], "upsample_kernel_sizes": [16, 11, 8]},
+            "vocoder": {**wave, "upsample_initial_channel": vocoder_channels, "upsample_rates": [1, 1, 160], "upsample_kernel_sizes": [1, 1, 480]},
             "bwe": {
                 **wave, "upsample_initial_channel": bwe_channels, "upsample_rates": [6, 5, 2, 2, 2],
                 "upsample_kernel_sizes": [12, 11, 4, 4, 4], "n_fft": 512, "hop_length": 80, "num_mels": 64,
@@ -98,7 +98,7 @@ def write(weights: dict[str, Tensor], config: dict, path: Path) -> None:
     for key, value in weights.items():
         key = key.replace("autoencoder.", "audio_vae.", 1) if key.startswith("autoencoder.") else key
         if key.startswith(("audio_vae.", "vocoder.")):
-            keep = "mel_stft" in key or "per_channel" in key
+            keep = "mel_stft" in key or "per_channel" in key or value.ndim == 1 or value.abs().max() < 1e-4
             named[key] = value.float().contiguous() if keep else value.half().contiguous()
     text = json.dumps(settings(config["channels"], config["vocoder_channels"], config["bwe_channels"]))
     part = path.with_suffix(".part")
