@@ -48,7 +48,7 @@ class Settings:
     @staticmethod
     def read(config: dict) -> "Settings":
         """Raises ValueError naming the entry that cannot be meant."""
-        config = {k: v for k, v in config.items() if k != "kind"}
+        config = {k: v for k, v in config.items() if k not in ("kind", "threads")}
         known = [f.name for f in fields(Settings)]
         unknown = sorted(set(config) - set(known))
         if unknown:

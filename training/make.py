@@ -19,6 +19,8 @@ KINDS = {
     "samples": "cache",  # scenes of the small world, encoded
     "assemble": "assemble",  # files for ComfyUI
     "report": "report",  # how good they are
+    "lesson": "lesson",  # clips to teach a LoRA from
+    "lora_report": "lora_report",  # what it learnt
     "transformer": "transformer",  # from the start, or a LoRA
 }
 

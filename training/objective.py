@@ -29,7 +29,23 @@ def noised(latent: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return (1 - sigma) * latent + sigma * noise
 
 
-def stream_loss(velocity: Tensor, latent: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
-    """Mean over the batch of each sample's weighted mean squared error, in float32; weight `[B]`."""
-    error = (velocity.float() - (noise - latent).float()).square().flatten(1).mean(1)
-    return (error * weight.to(error)).mean()
+def stream_loss(
+    velocity: Tensor, latent: Tensor, noise: Tensor, weight: Tensor, places: Tensor | None = None
+) -> Tensor:
+    """Mean over the batch of each sample's weighted mean squared error, in float32; weight `[B]`, places as the latent."""
+    error = (velocity.float() - (noise - latent).float()).square()
+    if places is not None:
+        error = error * places
+    return (error.flatten(1).mean(1) * weight.to(error)).mean()
+
+
+def moving_places(latent: Tensor, extra: float) -> Tensor:
+    """Weights `[B, 1, T, h, w]` of mean 1: places that differ from the clip's still picture count up to 1 + extra times.
+
+    A small body that moves is a few places of hundreds; left to the plain mean it is learnt long after all else.
+    """
+    latent = latent.float()
+    apart = (latent - latent.median(dim=2, keepdim=True).values).square().mean(1, keepdim=True)
+    moves = apart / (apart + 2 * apart.mean((2, 3, 4), keepdim=True) + 1e-6)
+    places = 1 + extra * moves
+    return places / places.mean((2, 3, 4), keepdim=True)

@@ -98,14 +98,16 @@ def two_way(pairs, shift: float = 0.0, seed: int = 0) -> str:
     return f"{f1(counts):.2f} ({low:.2f}–{high:.2f})"
 
 
-def sound_classes(count: int = 10):
-    """A classifier of sounds by nearest centre, from true training scenes: features -> name."""
+def sound_classes(count: int = 10, extra: dict[str, list[Clip]] | None = None):
+    """A classifier of sounds by nearest centre, from true training scenes (and extra ones by name): sound -> name."""
     rows: dict[str, list[np.ndarray]] = {}
     wanted = [("bounce", 4), ("tick", 3), ("weather", 3), ("talk", 1)]
     for kind, classes in wanted:
         for i in range(count * classes):
             clip = scene(FIRST + 5000 + i, Request(kind, 32, 32))
             rows.setdefault(clip.attributes["sound"], []).append(read.hearing(clip.sound))
+    for name, clips in (extra or {}).items():
+        rows[name] = [read.hearing(clip.sound) for clip in clips]
     spread = np.sqrt(np.mean([np.var(r, axis=0) for r in rows.values()], axis=0)) + 0.3
     centres = {k: np.mean(r, axis=0) for k, r in rows.items()}
 

@@ -27,7 +27,7 @@ from .base import load_base
 from .codecs.muon import Muon
 from .codecs.run import learning_rate
 from .lora import add_lora
-from .objective import STEPS, noised, sigma_table, stream_loss, weight_table
+from .objective import STEPS, moving_places, noised, sigma_table, stream_loss, weight_table
 from .preview import Preview
 from .samples import Sample, Samples
 from .text_encoder import TextEncoder
@@ -67,6 +67,7 @@ class Settings:
     masked: float = 0.2
     first_frame: float = 0.5
     voice_dropout: float = 0.1
+    moving_weight: float = 0.0  # extra weight of what moves in the picture, falling to none over the training
     spread_levels: bool = False  # noise levels of a batch evenly apart instead of independent: less noise in gradients
     bf16: bool = True
     seed: int = 42
@@ -177,8 +178,13 @@ def draw(settings: Settings, samples: Samples, step: int) -> Draw:
     )
 
 
-def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) -> tuple[Tensor, dict[str, float]]:
-    """The loss of one process's part of a step; means over the whole batch come from averaging the parts."""
+def losses(
+    pair, settings: Settings, text_len: int, drawn: Draw, part: slice, moving: float = 0.0
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of one process's part of a step; means over the whole batch come from averaging the parts.
+
+    moving: extra weight of moving places at this step.
+    """
     sigma = sigma_table(settings.shift)[drawn.index].float()
     weight = weight_table(settings.shift)[drawn.index].float()[part]
     generator = torch.Generator().manual_seed(drawn.noise_seed)
@@ -237,7 +243,8 @@ def losses(pair, settings: Settings, text_len: int, drawn: Draw, part: slice) ->
         )
     shown, total = {}, torch.zeros((), device=device)
     if video is not None:
-        loss = stream_loss(video_out, video, video_noise, weight)
+        places = moving_places(video, moving) if moving else None
+        loss = stream_loss(video_out, video, video_noise, weight, places)
         shown["video"] = loss.item()
         total = total + settings.video_weight * loss
     if audio is not None:
@@ -349,7 +356,8 @@ def train(config: dict, folder: Path) -> None:
             group["lr"] = learning_rate(
                 step, settings.steps if settings.decay else 10**12, settings.rate, max(1, settings.warmup)
             )
-        loss, shown = losses(wrapped, settings, model.config.text_len, draw(settings, samples, step), part)
+        moving = settings.moving_weight * (1 - step / settings.steps)
+        loss, shown = losses(wrapped, settings, model.config.text_len, draw(settings, samples, step), part, moving)
         optimiser.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip)

@@ -57,6 +57,12 @@ def star(y, x, cy, cx, ry, rx) -> np.ndarray:
     return ((px - tip[0]) * normal[0] + (py - tip[1]) * normal[1]) * np.minimum(over_time(ry), over_time(rx))
 
 
+def triangle(y, x, cy, cx, ry, rx) -> np.ndarray:
+    """Standing on its base."""
+    dy, dx = (y - over_time(cy)) / over_time(ry), np.abs(x - over_time(cx)) / over_time(rx)
+    return np.maximum(dy - 1, (2 * dx - dy - 1) / 5**0.5) * np.minimum(over_time(ry), over_time(rx))
+
+
 def segment(y, x, y0, x0, y1, x1, half) -> np.ndarray:
     """A thick line between two points, each fixed or moving."""
     y0, x0, y1, x1 = map(over_time, (y0, x0, y1, x1))

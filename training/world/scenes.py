@@ -70,16 +70,18 @@ def floor_of(image: np.ndarray, floor: str, level: float) -> None:
         draw.paint(image, np.abs(y - level - 0.02 * unit) - 0.02 * unit + 0 * x, (110, 40, 35))
 
 
-def bounce(rng, request: Request) -> Clip:
-    colour, shape, floor, sky = chosen(rng, request.test, COLOURS, SHAPES, FLOORS, SKIES)
-    image, audio = stage(rng, request, sky)
+def fall(rng, image, audio, floor: str, colour, distance, strike) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """A body falls onto a floor and bounces, in place; returns frames, sound and the seconds of the contacts.
+
+    colour: RGB. distance: the body's shape, as in draw.SHAPES. strike: () -> sound of one contact at full speed.
+    """
     height, width = image.shape[1:3]
     unit = min(height, width)
     level = height - 0.27 * unit
     floor_of(image, floor, level)
     radius = rng.uniform(0.1, 0.14)
     drop = rng.uniform(0.16, 0.48)
-    t = np.arange(request.frames) / FPS
+    t = np.arange(len(image)) / FPS
     # free flight between contacts; heights and speeds in shorter sides
     contact, speed = np.sqrt(2 * drop / GRAVITY), np.sqrt(2 * drop * GRAVITY)
     high = drop - GRAVITY * t**2 / 2
@@ -112,11 +114,19 @@ def bounce(rng, request: Request) -> Clip:
         (30, 25, 25),
         0.45 * np.exp(-high * 4),
     )
-    draw.paint(image, draw.SHAPES[shape](y, x, cy, across * width, ry, rx), COLOURS[colour][0])
+    draw.paint(image, distance(y, x, cy, across * width, ry, rx), colour)
     for at, loud in zip(events, levels, strict=True):
         pan = 2 * np.interp(at, t, across) - 1
-        sound.add(audio, sound.struck(floor, rng), at, loud, float(pan) * 0.8)
-    frames, audio = finished(image, audio)
+        sound.add(audio, strike(), at, loud, float(pan) * 0.8)
+    return *finished(image, audio), events
+
+
+def bounce(rng, request: Request) -> Clip:
+    colour, shape, floor, sky = chosen(rng, request.test, COLOURS, SHAPES, FLOORS, SKIES)
+    image, audio = stage(rng, request, sky)
+    frames, audio, events = fall(
+        rng, image, audio, floor, COLOURS[colour][0], draw.SHAPES[shape], lambda: sound.struck(floor, rng)
+    )
     return Clip(
         "bounce", frames, audio, captions.bounce(rng, colour, shape, floor, sky),
         {"colour": colour, "shape": shape, "floor": floor, "sky": sky, "sound": floor}, events,
