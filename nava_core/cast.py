@@ -184,7 +184,7 @@ def load_cast(path: str | Path) -> Cast:
         with safetensors.safe_open(path, framework="pt") as file:
             described = (file.metadata() or {}).get("nava_cast")
             if described is None or len(described) > MOST_METADATA:
-                raise CheckpointError(f"{path.name} is not a cast that NavaCast saved")
+                raise CheckpointError(f"{path.name} is not a cast that NAVA Cast saved")
             content = json.loads(described)
             people = content["characters"]
             if not isinstance(people, list) or len(people) > MOST_CHARACTERS:
@@ -205,7 +205,7 @@ def load_cast(path: str | Path) -> Cast:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path.name} is not a cast that NavaCast saved") from error
+        raise CheckpointError(f"{path.name} is not a cast that NAVA Cast saved") from error
 
 
 def voice_in(file, shapes: dict, number: int, name: str, path: Path) -> Voice | None:
@@ -222,7 +222,7 @@ def voice_in(file, shapes: dict, number: int, name: str, path: Path) -> Voice | 
     if sound in shapes:
         (length, *more), kind = shapes[sound]
         if more or kind != "I16" or length > MAX_SECONDS * SAMPLE_RATE:
-            raise CheckpointError(f"{path.name}: the recording of {short(name)} is not one of NavaCast's")
+            raise CheckpointError(f"{path.name}: the recording of {short(name)} is not one of NAVA Cast's")
         recording = file.get_tensor(sound).float() / 32767
     return Voice(name, embedding, recording)
 

@@ -15,7 +15,7 @@ from .transformer import NavaTransformer
 PREFIXES = ("backbone.", "model.diffusion_model.", "diffusion_model.", "model.")
 SCALE = ".weight_scale"  # one float per output row beside an fp8 weight, in the released fp8 file
 
-LORA = "a LoRA: load the NAVA model first, then this file with LoraLoaderModelOnly"
+LORA = "a LoRA: load the NAVA model first, then this file with Load LoRA"
 
 # What people load by mistake: a key that only such a file has -> what it is and where it belongs.
 MISTAKES = (
@@ -24,7 +24,7 @@ MISTAKES = (
     ("lora_unet_", LORA),
     ("encoder.block.0.layer.0.SelfAttention", "a T5 text encoder: it belongs in models/text_encoders"),
     ("shared.weight", "a T5 text encoder: it belongs in models/text_encoders"),
-    ("vocoder.", "an audio VAE: load it with LTXVAudioVAELoader"),
+    ("vocoder.", "an audio VAE: load it with Load LTXV Audio VAE"),
     ("decoder.middle.0.residual.0.gamma", "a Wan video VAE: it belongs in models/vae"),
     ("first_stage_model.", "a VAE or a whole image checkpoint, not NAVA"),
     ("stage0.0.w", "a ReDimNet voice encoder: it belongs in models/audio_encoders"),

@@ -52,7 +52,7 @@ def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
         raise AudioError("the recording is empty")
     waveform = waveform[..., : int(MAX_SECONDS * sample_rate)].float().mean(dim=1)
     if not torch.isfinite(waveform).all():
-        raise AudioError("the recording contains NaN or infinite samples")
+        raise AudioError("the recording contains samples that are not numbers (NaN or infinite)")
     if sample_rate != SAMPLE_RATE:
         waveform = torchaudio.functional.resample(waveform, sample_rate, SAMPLE_RATE)
     if waveform.shape[-1] < MIN_SAMPLES:
@@ -67,14 +67,14 @@ def doubts(waveform: Tensor, sample_rate: int) -> list[str]:
     found = []
     seconds = waveform.shape[-1] / sample_rate
     if seconds < SHORT_SECONDS:
-        found.append(f"it lasts {seconds:.1f} s; 5 to 15 s of clean speech work best")
+        found.append(f"the recording lasts {seconds:.1f} s; 5 to 15 s of clean speech work best")
     if seconds > MAX_SECONDS:
-        found.append(f"it lasts {seconds:.0f} s; only the first {MAX_SECONDS:.0f} s are used")
+        found.append(f"the recording lasts {seconds:.0f} s; only the first {MAX_SECONDS:.0f} s are used")
     level = waveform.abs()
     if level.max() < SILENT_PEAK:
-        found.append("it is silent")
+        found.append("the recording is silent")
     elif (level >= CLIPPED).float().mean() > CLIPPED_SHARE:
-        found.append("it is clipped: record it more quietly")
+        found.append("the recording is clipped: record it more quietly")
     return found
 
 

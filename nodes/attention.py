@@ -90,7 +90,7 @@ def override_with(name: str, kernel):
             return kernel(q, k, v, heads, mask=mask, **kwargs)
         if reason not in told:
             told.add(reason)
-            logging.warning("NavaAttention: not using %s here, %s; using the host's attention instead", name, reason)
+            logging.warning("NavaAttention: %s is not used here, %s; ComfyUI's attention is used instead", name, reason)
         return selected(q, k, v, heads, mask=mask, **kwargs)
 
     override.made_by_nava = True
@@ -104,16 +104,17 @@ class NavaAttention(io.ComfyNode):
             node_id="NavaAttention",
             display_name="NAVA Attention",
             category="NAVA/model",
-            description="Chooses the attention kernel of this model alone. Long clips spend half of their time there.",
+            description="Chooses how this model computes attention, where long clips spend half of their time. A matter of speed: try it "
+            "when clips take too long.",
             inputs=[
-                io.Model.Input("model", tooltip="From NavaModelLoader."),
+                io.Model.Input("model", tooltip="From Load NAVA Model."),
                 io.Combo.Input(
                     "kernel",
                     options=["auto", *KERNELS],
                     default="auto",
                     tooltip="auto: what ComfyUI was started with; the log says what that is here. cudnn: NVIDIA's own, often faster "
-                    "on Hopper cards. sage, sage3 and flash need their package. Where a kernel cannot take a case it steps "
-                    "aside and says so.",
+                    "on Hopper cards. sage, sage3 and flash need their package. What a kernel cannot compute "
+                    "is left to ComfyUI's, and the log says so.",
                 ),
             ],
             outputs=[io.Model.Output()],

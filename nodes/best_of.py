@@ -99,29 +99,29 @@ class NavaBestOf(io.ComfyNode):
             display_name="NAVA Best Of",
             category="NAVA/sampling",
             description="Samples one seed after the other, decodes and measures each clip, and keeps the best. Takes the place of "
-            "RandomNoise, SamplerCustomAdvanced and NavaDecode. A seed of the table gives the same clip again with those.",
+            "RandomNoise, SamplerCustomAdvanced and NAVA Decode. With those nodes, a seed of the table gives the same clip again.",
             search_aliases=["seed search", "batch", "pick best", "many seeds", "variations"],
             inputs=[
-                io.Guider.Input("guider", tooltip="From NavaGuider."),
-                io.Sampler.Input("sampler", tooltip="From NavaSamplerSelect or KSamplerSelect."),
-                io.Sigmas.Input("sigmas", tooltip="From NavaScheduler."),
-                io.Latent.Input("latent_image", tooltip="From NavaEmptyLatent or NavaFirstFrame, of one clip."),
-                io.Int.Input("noise_seed", default=0, min=0, max=LAST_SEED, control_after_generate=True, tooltip="The first seed; the next ones count on from it."),
+                io.Guider.Input("guider", tooltip="From NAVA Guider."),
+                io.Sampler.Input("sampler", tooltip="From NAVA Sampler or KSamplerSelect."),
+                io.Sigmas.Input("sigmas", tooltip="From NAVA Scheduler."),
+                io.Latent.Input("latent_image", tooltip="From NAVA Size and Length or NAVA First Frame, of one clip."),
+                io.Int.Input("noise_seed", default=0, min=0, max=LAST_SEED, control_after_generate=True, tooltip="The first seed; each further candidate takes the next number."),
                 io.Int.Input("candidates", default=8, min=1, max=MOST, tooltip="How many seeds are tried."),
-                io.Int.Input("keep", default=1, min=1, max=100, tooltip="How many of the best are given out, the best first, as a list: what follows runs once for each. Frames of all kept clips stay in memory."),
-                io.Float.Input("good_enough", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Stops early when this score is reached by as many as are kept. 1: only when nothing can be better."),
-                weight("sync_weight", 1.0, "How much it counts that sounds begin when something is seen to happen (F1). Set 0 for speech alone, where it says little."),
-                weight("sound_weight", 0.5, "How much it counts that the sound does not clip, is not silent, has no offset."),
+                io.Int.Input("keep", default=1, min=1, max=100, tooltip="How many of the best come out, the best first. The nodes behind run once for each. All kept clips stay in memory."),
+                io.Float.Input("good_enough", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Stops early when as many clips as are kept have reached this score. 1: never before it must."),
+                weight("sync_weight", 1.0, "How much it counts that sounds begin when something is seen to happen. Set 0 for speech alone, where it says little."),
+                weight("sound_weight", 0.5, "How much it counts that the sound is neither silent nor clipped (too loud), and swings around zero."),
                 weight("picture_weight", 0.5, "How much it counts that the picture moves, does not flicker, does not jump after its first frame."),
-                weight("voice_weight", 1.0, "How much it counts that lines are spoken in the voices of NavaTextEncode. Acts only with voice_encoder connected."),
+                weight("voice_weight", 1.0, "How much it counts that lines are spoken in the voices of NAVA Prompt. Acts only with voice_encoder connected."),
                 io.Vae.Input("video_vae", optional=True, tooltip="The Wan 2.2 video VAE. Needed to judge the picture, and for images."),
                 io.Vae.Input("audio_vae", optional=True, tooltip="The LTX-2.3 audio VAE. Needed to judge the sound, and for audio."),
-                NavaVoiceEncoderType.Input("voice_encoder", optional=True, tooltip="From NavaVoiceEncoderLoader, the one that made the voices: then voices are judged too."),
+                NavaVoiceEncoderType.Input("voice_encoder", optional=True, tooltip="From Load NAVA Voice Encoder, the one that made the voices: then voices are judged too."),
                 io.String.Input("seeds", default="", optional=True, tooltip="These seeds instead of noise_seed and candidates, as 7, 12, 40-47."),
-                io.Combo.Input("tiling", options=list(TILING), default="auto", optional=True, advanced=True, tooltip="As on NavaDecode."),
+                io.Combo.Input("tiling", options=list(TILING), default="auto", optional=True, advanced=True, tooltip="As on NAVA Decode."),
             ],
             outputs=[
-                io.Latent.Output("latent", display_name="latent", is_output_list=True, tooltip="The best, and the next ones if more are kept."),
+                io.Latent.Output("latent", display_name="latent", is_output_list=True, tooltip="The best, and the next best if more are kept."),
                 io.Image.Output("images", display_name="images", is_output_list=True, tooltip="Their frames."),
                 io.Audio.Output("audio", display_name="audio", is_output_list=True, tooltip="Their sound."),
                 io.Float.Output("fps", display_name="fps", tooltip="Frame rate, for CreateVideo."),
@@ -139,7 +139,7 @@ class NavaBestOf(io.ComfyNode):
         numbers = read_seeds(seeds, noise_seed, candidates)
         if keep > len(numbers):
             raise ValueError(
-                f"NavaBestOf, keep: {keep} of {len(numbers)} candidates cannot be kept. Lower it, or try more."
+                f"NavaBestOf, keep: {keep} of {len(numbers)} candidates cannot be kept. Lower keep, or raise candidates."
             )
         weights = Marks(sync_weight, sound_weight, picture_weight, voice_weight)
         wanted = asked_voices(guider)

@@ -50,17 +50,17 @@ class NavaCast(io.ComfyNode):
                 io.String.Input("characters", multiline=True, default="", tooltip="One character per row: Name: look. The look is a phrase, such as: a woman in her thirties in a green sweater. A colour for the editor may stand behind the name: Anna (#e0a030): look."),
                 io.Combo.Input("file", options=[NO_FILE, *cast_files()], default=NO_FILE, tooltip="A saved cast (user/nava_casts). The characters written above are added to it, or take the place of those of their name."),
                 io.String.Input("save_as", default="", tooltip="A name to save the cast under. Nothing is overwritten: a changed cast gets a number behind its name. Empty: not saved."),
-                io.Boolean.Input("keep_recordings", default=False, tooltip="Also save the recordings themselves (up to 30 s each), not only the 192 numbers of each voice. Whoever has such a file can hear them."),
+                io.Boolean.Input("keep_recordings", default=False, tooltip="Also save the recordings themselves (up to 30 s each), not only what the model needs of each voice (192 numbers). Whoever has such a file can hear them."),
                 io.Autogrow.Input(
                     "voices",
                     optional=True,
                     template=io.Autogrow.TemplatePrefix(
-                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NavaVoice."), prefix="voice_", min=0, max=100
+                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NAVA Voice."), prefix="voice_", min=0, max=100
                     ),
                     tooltip="Voices of the characters: by their names, those without a name in the order of the rows.",
                 ),
             ],
-            outputs=[NavaCastType.Output("cast", display_name="cast", tooltip="For NavaTextEncode, NavaDialogue and NavaCompose.")],
+            outputs=[NavaCastType.Output("cast", display_name="cast", tooltip="For NAVA Prompt, NAVA Dialogue and NAVA Compose.")],
         )  # fmt: skip
 
     @classmethod

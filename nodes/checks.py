@@ -9,38 +9,40 @@ from .formats import AUDIO_CHANNELS, is_audio
 def check_latents(shapes, config, where: str) -> None:
     """Refuse latents that this model cannot take. where: what the message calls the input."""
     if len(shapes) > 2:
-        raise ValueError(f"{where}: it holds {len(shapes)} streams, NAVA takes picture and sound")
+        raise ValueError(
+            f"{where}: it holds {len(shapes)} parts, NAVA takes two, picture and sound. Make it with NAVA Size and Length."
+        )
     video, audio = shapes if len(shapes) == 2 else (shapes[0], None)
     if audio is None and is_audio(video, config):
         video, audio = None, video
     if video is not None and (len(video) != 5 or video[1] != config.vid_in_dim):
         raise ValueError(
             f"{where}: the picture has shape {list(video)}, NAVA needs [batch, {config.vid_in_dim}, time, "
-            "height, width]. Make it with NavaEmptyLatent, or encode with the Wan 2.2 VAE."
+            "height, width]. Make it with NAVA Size and Length, or encode with the Wan 2.2 VAE."
         )
     if audio is not None and (audio[1] != AUDIO_CHANNELS or audio[1] * audio[-1] != config.audio_in_dim):
         raise ValueError(
             f"{where}: the sound has shape {list(audio)}, NAVA needs [batch, {AUDIO_CHANNELS}, steps, "
-            f"{config.audio_in_dim // AUDIO_CHANNELS}]. Make it with NavaEmptyLatent, or encode with the LTX audio VAE."
+            f"{config.audio_in_dim // AUDIO_CHANNELS}]. Make it with NAVA Size and Length, or encode with the LTX audio VAE."
         )
     if video is not None and audio is not None and config.vid_in_dim == 48:
         wanted, found = ClipLength(video[2]).audio_steps, audio[2]
         if wanted != found:
             raise ValueError(
                 f"{where}: {ClipLength(video[2]).frames} frames need {wanted} audio steps, the sound has "
-                f"{found}. Cut or pad the audio latent, or take both from one NavaEmptyLatent."
+                f"{found}. Cut or pad the audio latent, or take both from one NAVA Size and Length."
             )
 
 
 def check_schedule(sigmas) -> None:
     if not torch.isfinite(sigmas).all():
         raise ValueError(
-            "NAVA, sigmas: the schedule contains NaN (kl_optimal needs at least 2 steps). Use NavaScheduler, or more steps."
+            "NAVA, sigmas: the schedule has values that are not numbers (kl_optimal needs at least 2 steps). Use NAVA Scheduler, or more steps."
         )
     if float(sigmas.max()) > 1:
         raise ValueError(
             f"NAVA, sigmas: the schedule begins at {float(sigmas.max()):.4g}; NAVA's noise goes from 1 to 0. Use "
-            "NavaScheduler or BasicScheduler, not a schedule made for SD models."
+            "NAVA Scheduler or BasicScheduler, not a schedule made for SD models."
         )
 
 
@@ -54,7 +56,7 @@ def check_conditioning(conds: dict, packed: bool) -> None:
         if packed and any(key in c for c in entries):
             raise ValueError(
                 f"NAVA, conditioning: it has {what}; picture and sound made together cannot be prompted by region. "
-                "Remove that node, or sample the picture alone (NavaEmptyLatent, mode video)."
+                "Remove that node, or sample the picture alone (NAVA Size and Length, mode video)."
             )
 
 

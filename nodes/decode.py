@@ -29,7 +29,7 @@ class NavaDecode(io.ComfyNode):
                 io.Vae.Input("video_vae", optional=True, tooltip="The Wan 2.2 video VAE. Needed for a picture."),
                 io.Vae.Input("audio_vae", optional=True, tooltip="The LTX-2.3 audio VAE. Needed for sound."),
                 io.Combo.Input("tiling", options=list(TILING), default="auto", tooltip="Decode the picture in tiles: slower, needs much less memory. auto: when the memory does not suffice otherwise."),
-                io.Latent.Input("before", optional=True, lazy=True, tooltip="From NavaExtend: all that came before this clip, decoded with it as one."),
+                io.Latent.Input("before", optional=True, lazy=True, tooltip="From NAVA Extend: all that came before this clip, decoded with it as one."),
             ],
             outputs=[
                 io.Image.Output("images", display_name="images", tooltip="The frames; clips of a batch follow each other."),
@@ -105,9 +105,9 @@ def check_streams(prompt: dict, node_id: str, has_video_vae: bool, has_audio_vae
     if used and used <= absent:
         missing = next(what for what, (_, is_made, _) in made.items() if not is_made)
         raise ValueError(
-            f"NavaDecode: NavaEmptyLatent, mode is {mode}, and every node that takes the result needs the {missing} too. "
+            f"NavaDecode: NAVA Size and Length, mode is {mode}, and every node that takes the result needs the {missing} too. "
             + (
-                "Connect SaveAudio or PreviewAudio to audio."
+                "Connect Save Audio or Preview Audio to audio."
                 if missing == "picture"
                 else "Connect one that takes images alone."
             )

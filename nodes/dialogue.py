@@ -20,10 +20,10 @@ class NavaDialogue(io.ComfyNode):
                 io.String.Input("scene", multiline=True, default="", tooltip="Who is where, what happens, how the camera moves."),
                 io.String.Input("script", multiline=True, default="", tooltip="One spoken line per row: Name (how it is said): words. The name and the manner may be left out, the colon may not."),
                 io.String.Input("sounds", multiline=True, default="", tooltip="Ambience, effects and music around the voices."),
-                io.Boolean.Input("voices_by_name", default=True, tooltip="On: the NavaVoice of the same name speaks each line. Off: voices are taken in the order they are connected."),
-                NavaCastType.Input("cast", optional=True, tooltip="From NavaCast: everybody's look is written where they are first mentioned."),
+                io.Boolean.Input("voices_by_name", default=True, tooltip="On: the NAVA Voice of the same name speaks each line. Off: voices are taken in the order they are connected."),
+                NavaCastType.Input("cast", optional=True, tooltip="From NAVA Cast: everybody's look is written where they are first mentioned."),
             ],
-            outputs=[io.String.Output("prompt", display_name="prompt", tooltip="For the prompt of NavaTextEncode.")],
+            outputs=[io.String.Output("prompt", display_name="prompt", tooltip="For the prompt of NAVA Prompt.")],
         )  # fmt: skip
 
     @classmethod

@@ -25,21 +25,21 @@ class NavaExtend(io.ComfyNode):
             node_id="NavaExtend",
             display_name="NAVA Extend",
             category="NAVA/latent",
-            description="Continues a finished clip with its sound: gives a LATENT that begins with the clip's end, held, and new "
-            "seconds after it. Sample it, and connect before to NavaDecode, which makes one clip of both.",
+            description="Continues a finished clip with its sound: gives a LATENT that begins with the clip's end and goes on "
+            "with new seconds. Sample it, and connect the output before to NAVA Decode, which makes one clip of both.",
             search_aliases=["continue", "longer", "extend video", "next shot", "loop"],
             inputs=[
-                io.Latent.Input("latent", tooltip="The finished clip, from a sampler; or NavaPictureToLatent with NavaSoundToLatent."),
+                io.Latent.Input("latent", tooltip="The finished clip, from a sampler; or NAVA Video to Latent with NAVA Sound to Latent."),
                 io.Float.Input("seconds", default=5.0, min=0.1, max=30.0, step=0.1, tooltip="How much longer the clip gets."),
-                io.Float.Input("overlap", default=1.0, min=0.1, max=10.0, step=0.1, tooltip="At least so many seconds of the clip's end are held: what the model sees of what came before. Counts towards the length that is sampled."),
-                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft: noised as much as the rest at every step. hard (experimental): the model is told that it is noise-free. See NavaHold."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Until which part of sampling the end is held. Less than 1 lets it change: it is crossfaded then."),
-                io.Latent.Input("before", optional=True, tooltip="From the NavaExtend that made this clip, when a clip is extended again."),
+                io.Float.Input("overlap", default=1.0, min=0.1, max=10.0, step=0.1, tooltip="How many seconds of the clip's end the model sees and keeps, at least. More: it goes on more smoothly, but they are sampled too, which takes time."),
+                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft (recommended): it gets as much noise as the rest at every step. hard (experimental): the model is told that it has none. See NAVA Hold."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="For how much of sampling the clip's end is held. 1: to the end. Less: the last steps may change it, and the clips are crossfaded."),
+                io.Latent.Input("before", optional=True, tooltip="From the NAVA Extend that made this clip, when a clip is extended again."),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent", tooltip="For the sampler."),
-                io.Latent.Output("before", display_name="before", tooltip="All that came before, for NavaDecode."),
-                io.Float.Output("duration", display_name="seconds", tooltip="Length of the whole, in the end."),
+                io.Latent.Output("before", display_name="before", tooltip="All that came before, for NAVA Decode."),
+                io.Float.Output("duration", display_name="seconds", tooltip="Length of the whole clip."),
             ],
         )  # fmt: skip
 
@@ -55,7 +55,7 @@ class NavaExtend(io.ComfyNode):
             for s, count, n in zip(heard(whole), repeated, streams_of(next_), strict=True)
         ]
         total = clip_seconds(lengths[0], lengths[1] or 0)
-        told = f"{clip_seconds(repeated[0], repeated[1] or 0):.2f} s held, {total:.2f} s in the end"
+        told = f"{clip_seconds(repeated[0], repeated[1] or 0):.2f} s of the clip are held; it will last {total:.2f} s"
         return io.NodeOutput(next_, past, total, ui={"text": [told]})
 
 
@@ -104,12 +104,12 @@ def begun(end: torch.Tensor, length: int, value: float) -> tuple[torch.Tensor, t
 def joined(before: dict, latent: dict, node: str = "NavaExtend") -> dict:
     """One LATENT of what came before and a clip that begins with its end: exact where they agree, else crossfaded."""
     if OVERLAP not in before:
-        raise ValueError(f"{node}, before: this is no output of NavaExtend. Connect its before.")
+        raise ValueError(f"{node}, before: this is not the output before of NAVA Extend. Connect that one.")
     out = []
     for a, b, overlap in zip(streams_of(before), streams_of(latent), before[OVERLAP], strict=True):
         if (a is None) != (b is None) or (a is not None and (a.shape[:2], a.shape[3:]) != (b.shape[:2], b.shape[3:])):
             raise ValueError(
-                f"{node}, before: it is of another size than the clip. Connect the before of the same NavaExtend."
+                f"{node}, before: it is of another size than the clip. Connect the before of the same NAVA Extend."
             )
         out.append(None if a is None else crossfade(a, b.to(a), overlap))
     return with_streams({}, *out)

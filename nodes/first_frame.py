@@ -21,13 +21,13 @@ class NavaFirstFrame(io.ComfyNode):
             node_id="NavaFirstFrame",
             display_name="NAVA First Frame",
             category="NAVA/latent",
-            description="Puts a picture at the start of the clip; it stays as it is and the rest moves on from it. "
+            description="Begins the clip with a picture, which stays as it is; the rest moves on from it. "
             "The picture is scaled to cover the size and centre-cropped.",
             search_aliases=["image to video", "i2v"],
             inputs=[
-                io.Image.Input("image", tooltip="Any size; alpha is ignored. Of several pictures, such as a video, the first is used, unless the batch is as large or each_picture is on."),
+                io.Image.Input("image", tooltip="Any size; alpha is ignored. Of several pictures, such as a video, the first is used, unless the latent is a batch of as many clips, or each_picture is on."),
                 io.Vae.Input("video_vae", tooltip="The Wan 2.2 video VAE."),
-                io.Latent.Input("latent", tooltip="From NavaEmptyLatent: gives length, sound and (if wanted) size."),
+                io.Latent.Input("latent", tooltip="From NAVA Size and Length: gives length, sound and (if wanted) size."),
                 io.Combo.Input("size", options=list(SIZES), default=SIZES[0], tooltip="The size of the latent, or the trained shape whose aspect is nearest to the picture's."),
                 io.Boolean.Input("each_picture", default=False, optional=True, advanced=True, tooltip="Make a clip from each of several pictures, instead of one from the first."),
             ],
@@ -40,12 +40,16 @@ class NavaFirstFrame(io.ComfyNode):
         samples = latent["samples"]
         video, *audio = samples.unbind() if samples.is_nested else [samples]
         if video.ndim != 5:
-            raise ValueError("NavaFirstFrame, latent: it has no picture. Set NavaEmptyLatent to a mode with video.")
+            raise ValueError(
+                "NavaFirstFrame, latent: it has no picture. Set NAVA Size and Length to a mode with video."
+            )
         if 0 in image.shape:
-            raise ValueError("NavaFirstFrame, image: it is empty")
+            raise ValueError("NavaFirstFrame, image: there is no picture in it. Connect one.")
         notes = []
         if image.shape[0] > 1 and not each_picture and video.shape[0] != image.shape[0]:
-            notes.append(f"{image.shape[0]} pictures came in, the first is used. each_picture makes a clip from each.")
+            notes.append(
+                f"{image.shape[0]} pictures came in; only the first is used. Turn each_picture on to make a clip from each."
+            )
             image = image[:1]
         rows, columns = video.shape[-2:]
         if size == SIZES[1]:
@@ -62,7 +66,7 @@ class NavaFirstFrame(io.ComfyNode):
         first = comfy.utils.repeat_to_batch_size(first, count)
         if first.shape[1] != video.shape[1]:
             raise ValueError(
-                f"NavaFirstFrame, video_vae: it makes {first.shape[1]} channels, the latent has {video.shape[1]}"
+                f"NavaFirstFrame, video_vae: it makes {first.shape[1]} channels, the latent has {video.shape[1]}. Use the VAE that belongs to the model."
             )
         new = video.new_zeros(count, video.shape[1], video.shape[2], rows, columns)
         if (rows, columns) == tuple(video.shape[-2:]):

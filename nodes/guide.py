@@ -135,11 +135,11 @@ def check_text(conditioning, config, name: str) -> None:
         if text is not None and text.shape[-1] != config.text_dim:
             raise ValueError(
                 f"NavaGuider, {name}: the text encoder is {text.shape[-1]} wide, this NAVA model needs "
-                f"{config.text_dim}. Use umT5-xxl (NavaTextEncoderLoader, or CLIPLoader with type wan)."
+                f"{config.text_dim}. Use umT5-xxl (Load NAVA Text Encoder, or Load CLIP with type wan)."
             )
         if text is not None and text.shape[1] > config.text_len:
             raise ValueError(
-                f"NavaGuider, {name}: {text.shape[1]} text tokens, NAVA reads {config.text_len}. Use NavaTextEncode."
+                f"NavaGuider, {name}: {text.shape[1]} text tokens, NAVA reads {config.text_len}. Use NAVA Prompt."
             )
 
 
@@ -153,19 +153,19 @@ class NavaGuider(io.ComfyNode):
             node_id="NavaGuider",
             display_name="NAVA Guider",
             category="NAVA/sampling",
-            description="Guides every step by contrast: with the negative prompt, with a pass in which picture and "
-            "sound cannot see each other, and with a pass without voices. A scale of 0 saves its pass.",
+            description="Decides how closely picture and sound follow the prompt, each other, and the reference voices. Each of "
+            "the three costs one more pass of the model at every step; those at 0 are left out.",
             inputs=[
-                io.Model.Input("model", tooltip="From NavaModelLoader, with any LoRA or patch in between."),
-                io.Conditioning.Input("positive", tooltip="From NavaTextEncode."),
-                io.Conditioning.Input("negative", tooltip="From NavaTextEncode."),
-                scale("video_text", 3.0, "How closely the picture follows the prompt (cfg - 1)."),
-                scale("video_align", 3.0, "How closely the picture follows the sound. 0 together with audio_align 0 saves a pass."),
-                scale("audio_text", 2.0, "How closely the sound follows the prompt (cfg - 1)."),
+                io.Model.Input("model", tooltip="From Load NAVA Model, with any LoRA or patch in between."),
+                io.Conditioning.Input("positive", tooltip="From NAVA Prompt."),
+                io.Conditioning.Input("negative", tooltip="From NAVA Prompt."),
+                scale("video_text", 3.0, "How closely the picture follows the prompt. It is cfg minus 1: 3 is what other nodes call cfg 4."),
+                scale("video_align", 3.0, "How closely the picture follows the sound. With audio_align at 0 too, a pass is saved."),
+                scale("audio_text", 2.0, "How closely the sound follows the prompt. It is cfg minus 1: 2 is what other nodes call cfg 3."),
                 scale("audio_align", 2.0, "How closely the sound follows the picture."),
                 scale("audio_timbre", 3.0, "How closely speech follows the reference voices. Acts only when voices are connected."),
-                io.Float.Input("contrast_start", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="Part of sampling at which the align and timbre passes begin. Off by default (0); later saves their time and loses some of their effect."),
-                io.Float.Input("contrast_end", default=1.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="Part of sampling at which the align and timbre passes end. Off by default (1)."),
+                io.Float.Input("contrast_start", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="From which part of sampling on (0 to 1) the align and timbre scales act. 0: from the first step. Later is faster and loses some of their effect."),
+                io.Float.Input("contrast_end", default=1.0, min=0.0, max=1.0, step=0.01, advanced=True, tooltip="Up to which part of sampling (0 to 1) the align and timbre scales act. 1: to the last step."),
                 io.Vae.Input("audio_vae", optional=True, tooltip="The LTX-2.3 audio VAE. Only to hear the sound as it forms, in the live view: connect it and turn previews on. Changes nothing in the result."),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],

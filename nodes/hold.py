@@ -21,11 +21,11 @@ class NavaHold(io.ComfyNode):
             "held to the end comes back exactly. Several can follow each other.",
             search_aliases=["keep", "inpaint", "noise mask", "sound to video", "foley", "dub"],
             inputs=[
-                io.Latent.Input("latent", tooltip="Holds what shall be kept: from NavaSoundToLatent, NavaPictureToLatent or a sampler."),
-                io.Combo.Input("keep", options=list(KEEP), default=SOUND, tooltip="What is kept."),
+                io.Latent.Input("latent", tooltip="The clip with what shall be kept in it: from NAVA Sound to Latent, NAVA Video to Latent or a sampler."),
+                io.Combo.Input("keep", options=list(KEEP), default=SOUND, tooltip="What is kept: the sound, the picture, or both."),
                 io.String.Input("spans", default="", tooltip="Seconds to keep, such as 0-2, 5.5-7, or 4- for all from there on. Empty keeps the whole. The picture is kept in groups of four frames that lie in a span entirely."),
-                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft: at every step the kept part is noised as much as the rest, as the model was trained. hard (experimental): the model is told that it is noise-free."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Until which part of sampling it is held. 1 keeps it exactly; less lets the end of sampling change it; 0 holds nothing."),
+                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft (recommended): at every step the kept part gets as much noise as the rest, as in training. hard (experimental): the model is told that the kept part has no noise."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="For how much of sampling it is held. 1: to the end, so that it comes back exactly. Less: the last steps may change it. 0: not at all."),
             ],
             outputs=[io.Latent.Output("latent", display_name="latent", tooltip="For the sampler; what is held is in the noise mask.")],
         )  # fmt: skip
@@ -47,7 +47,7 @@ def hold(latent: dict, spans: dict[str, str], way: str, strength: float, node: s
     for name, text in spans.items():
         stream = streams[name]
         if stream is None:
-            raise ValueError(f"{node}, keep: the latent has no {name}. Choose what it has.")
+            raise ValueError(f"{node}, keep: the latent has no {name}. Set keep to what it has.")
         try:
             ranges = parse_spans(text, seconds)
         except ValueError as error:
@@ -71,7 +71,7 @@ def hold(latent: dict, spans: dict[str, str], way: str, strength: float, node: s
 def hold_part(mask: torch.Tensor, stream: torch.Tensor, index: list[int], value: float, name: str, node: str) -> None:
     """Write a hold value into a stream's mask, in place. Refuses to hold what is empty, or held in another way."""
     if not torch.count_nonzero(stream[:, :, index]):
-        wanted = "NavaSoundToLatent" if name == SOUND else "NavaPictureToLatent"
+        wanted = "NAVA Sound to Latent" if name == SOUND else "NAVA Video to Latent"
         raise ValueError(f"{node}, latent: the {name} that shall be kept is empty. Put one in with {wanted}.")
     before = mask[:, :, index]
     same = (before - value).abs() < 1e-6

@@ -27,7 +27,7 @@ def name_unused(model_options: dict, told: set) -> None:
     if function is not None and CALC not in told:
         told.add(CALC)
         logging.warning(
-            "NavaGuider: %s runs the passes of a step itself; NAVA has passes of its own, so it has no effect here",
+            "NavaGuider: %s takes the place of the passes of a step, which NAVA Guider decides itself: it has no effect here. Take it off the model",
             name_of(function),
         )
 

@@ -206,8 +206,8 @@ class PlainVideoLatents(latent_formats.LatentFormat):
 class NoSuchSetting(KeyError, ValueError):
     def __str__(self):
         return (
-            f"NAVA is no UNet: it has no {self.args[0]}, which the node that asks for it (as FreeU, HyperTile and Deep Shrink "
-            "do) needs. Take that node off the model."
+            f"NAVA is not a UNet: it has no {self.args[0]}, which a node on the model asks for (FreeU, HyperTile and Deep Shrink do "
+            "so). Take that node off the model."
         )
 
 
@@ -457,7 +457,7 @@ def require_nava(model, node_input: str) -> NavaModel:
     inner = getattr(model, "model", None)
     if not isinstance(inner, NavaModel):
         kind = type(inner).__name__ if inner is not None else type(model).__name__
-        raise ValueError(f"{node_input}: this MODEL is not NAVA (it is {kind}). Load one with NavaModelLoader.")
+        raise ValueError(f"{node_input}: this MODEL is not NAVA (it is {kind}). Load one with Load NAVA Model.")
     return inner
 
 

@@ -16,14 +16,14 @@ class NavaJoin(io.ComfyNode):
             display_name="NAVA Join Clips",
             category="NAVA/video",
             description="Appends a second clip that begins with the end of the first: drops the repeated frames and "
-            "crossfades the sound over them at equal power.",
+            "crossfades the sound over them.",
             search_aliases=["concat video", "append", "extend"],
             inputs=[
                 io.Image.Input("images_1", tooltip="Frames of the first clip."),
                 io.Audio.Input("audio_1", optional=True, tooltip="Sound of the first clip."),
                 io.Image.Input("images_2", tooltip="Frames of the second clip."),
                 io.Audio.Input("audio_2", optional=True, tooltip="Sound of the second clip."),
-                io.Int.Input("overlap", default=1, min=0, max=240, tooltip="How many frames at the start of the second clip repeat the end of the first. Last frame → first frame: 1."),
+                io.Int.Input("overlap", default=1, min=0, max=240, tooltip="How many frames at the start of the second clip repeat the end of the first. 1 when the second clip was begun with the last frame of the first."),
                 io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.01, tooltip="Frame rate of both clips."),
             ],
             outputs=[
@@ -36,7 +36,7 @@ class NavaJoin(io.ComfyNode):
     def execute(cls, images_1, images_2, overlap, fps, audio_1=None, audio_2=None) -> io.NodeOutput:
         if overlap >= min(len(images_1), len(images_2)):
             raise ValueError(
-                f"NavaJoin, overlap: {overlap} frames of clips with {len(images_1)} and {len(images_2)}; it must be shorter than both"
+                f"NavaJoin, overlap: {overlap} frames are not fewer than both clips have ({len(images_1)} and {len(images_2)}). Lower it."
             )
         if images_1.shape[1:3] != images_2.shape[1:3]:
             height, width = images_1.shape[1:3]

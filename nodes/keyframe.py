@@ -24,22 +24,22 @@ class NavaGuide(io.ComfyNode):
             display_name="NAVA Guide",
             category="NAVA/latent",
             description="Places a picture or a short clip in the LATENT: first, last, or at any second between. Several can follow "
-            "each other. A picture between takes a group of four frames; says where it came to lie.",
+            "each other. A picture in between fills a group of four frames; the node says which.",
             search_aliases=["keyframe", "last frame", "end frame", "first and last frame", "flf2v", "loop"],
             inputs=[
-                io.Latent.Input("latent", tooltip="From NavaEmptyLatent, or another guide."),
+                io.Latent.Input("latent", tooltip="From NAVA Size and Length, or another guide."),
                 io.Image.Input("images", tooltip="A picture, or the frames of a short clip at 24 frames a second. Scaled to cover the size and centre-cropped."),
                 io.Vae.Input("video_vae", tooltip="The Wan 2.2 video VAE."),
-                io.Combo.Input("place", options=list(PLACES), default=LAST, tooltip="Where it lies. A lone first picture is kept clean, as the model was trained; all others are held."),
-                io.Float.Input("second", default=0.0, min=0.0, max=36000.0, step=0.1, tooltip="Where it begins, for at second. The frames of a clip come in groups of four: the group that shows this second is used."),
-                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft: noised as much as the rest at every step. hard (experimental): the model is told that it is noise-free. See NavaHold."),
-                io.Float.Input("strength", default=1.0, min=0.01, max=1.0, step=0.01, tooltip="Until which part of sampling it is held. 1 keeps it exactly; less lets the model fit it in."),
+                io.Combo.Input("place", options=list(PLACES), default=LAST, tooltip="Where it goes. A single picture at first is kept free of noise, as in training; everything else is held as NAVA Hold does."),
+                io.Float.Input("second", default=0.0, min=0.0, max=36000.0, step=0.1, tooltip="Where it begins; only for the place at second. The frames of a clip come in groups of four: the group that shows this second is used."),
+                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft (recommended): it gets as much noise as the rest at every step. hard (experimental): the model is told that it has none. See NAVA Hold."),
+                io.Float.Input("strength", default=1.0, min=0.01, max=1.0, step=0.01, tooltip="For how much of sampling it is held. 1: to the end, so that it comes back exactly. Less: the last steps may fit it in."),
                 io.Audio.Input("audio", optional=True, tooltip="The sound of a short clip, placed and held with it."),
                 io.Vae.Input("audio_vae", optional=True, tooltip="The LTX-2.3 audio VAE. Needed for audio."),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent", tooltip="For the sampler, or another guide."),
-                io.Float.Output("begins", display_name="second", tooltip="Where it came to lie."),
+                io.Float.Output("begins", display_name="second", tooltip="The second at which it begins."),
             ],
         )  # fmt: skip
 
@@ -50,15 +50,19 @@ class NavaGuide(io.ComfyNode):
         require_video_vae(video_vae, "NavaGuide, video_vae")
         picture, sound = streams_of(latent)
         if picture is None:
-            raise ValueError("NavaGuide, latent: it has no picture. Set NavaEmptyLatent to a mode with video.")
+            raise ValueError("NavaGuide, latent: it has no picture. Set NAVA Size and Length to a mode with video.")
         if 0 in images.shape:
-            raise ValueError("NavaGuide, images: it is empty")
+            raise ValueError(
+                "NavaGuide, images: there is no picture in it. Connect a picture, or the frames of a clip."
+            )
         if audio is not None:
             if audio_vae is None:
                 raise ValueError("NavaGuide, audio_vae: sound is given but there is no VAE for it. Connect audio_vae.")
             require_audio_vae(audio_vae, "NavaGuide, audio_vae")
             if sound is None:
-                raise ValueError("NavaGuide, audio: the latent has no sound. Set NavaEmptyLatent to a mode with sound.")
+                raise ValueError(
+                    "NavaGuide, audio: the latent has no sound. Set NAVA Size and Length to a mode with sound."
+                )
         start, count = placed(len(images), place, second, picture.shape[2])
         picture_mask, sound_mask = masks_of(latent)
         index = list(range(start, start + count))
@@ -99,7 +103,9 @@ def placed(frames: int, place: str, second: float, latent_frames: int) -> tuple[
         start, count = latent_frames - groups, groups
     else:
         if second > seconds:
-            raise ValueError(f"NavaGuide, second: {second:g} s lies beyond the clip's end at {seconds:.2f} s")
+            raise ValueError(
+                f"NavaGuide, second: {second:g} s lies beyond the clip's end at {seconds:.2f} s. Choose an earlier one."
+            )
         start, count = min(latent_frame_at(second), latent_frames - 1), groups
     if start < 0 or start + count > latent_frames:
         begin = max(0.0, frame_span(max(0, start))[0])

@@ -149,15 +149,15 @@ class NavaModelLoader(io.ComfyNode):
             node_id="NavaModelLoader",
             display_name="Load NAVA Model",
             category="NAVA/loaders",
-            description="Loads the NAVA transformer as an ordinary MODEL: LoRA, shift, cache, compile and sampler "
-            "nodes work on it.",
+            description="Loads NAVA as an ordinary MODEL: ComfyUI's LoRA, shift, cache, compile and sampler nodes "
+            "work with it.",
             search_aliases=["nava", "audio video model"],
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=model_files(),
-                    tooltip="A NAVA checkpoint in models/diffusion_models: NAVA.safetensors, NAVA_fp8.safetensors or a "
-                    "community bf16 file.",
+                    tooltip="A NAVA file in models/diffusion_models: NAVA_fp8.safetensors (7 GB), a bf16 copy (13 GB) or "
+                    "NAVA.safetensors (25 GB).",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -168,7 +168,7 @@ class NavaModelLoader(io.ComfyNode):
                     advanced=True,
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="NAVA, ready for NavaGuider or any stock sampler.")],
+            outputs=[io.Model.Output(tooltip="NAVA, ready for NAVA Guider or any stock sampler.")],
         )
 
     @classmethod
@@ -234,7 +234,7 @@ class NavaTextEncoderLoader(io.ComfyNode):
             node_id="NavaTextEncoderLoader",
             display_name="Load NAVA Text Encoder",
             category="NAVA/loaders",
-            description="Loads a umT5 text encoder of any size. For umT5-xxl it gives what CLIPLoader (type wan) gives.",
+            description="Loads a umT5 text encoder of any size. For umT5-xxl it gives what Load CLIP (type wan) gives.",
             inputs=[
                 io.Combo.Input(
                     "clip_name",
@@ -249,7 +249,7 @@ class NavaTextEncoderLoader(io.ComfyNode):
                     advanced=True,
                 ),
             ],
-            outputs=[io.Clip.Output(tooltip="For NavaTextEncode.")],
+            outputs=[io.Clip.Output(tooltip="For NAVA Prompt.")],
         )
 
     @classmethod
@@ -299,7 +299,7 @@ class NavaVideoVAELoader(io.ComfyNode):
             node_id="NavaVideoVAELoader",
             display_name="Load NAVA Video VAE",
             category="NAVA/loaders",
-            description="Loads a Wan 2.2 video VAE of any width. For wan2.2_vae it gives what VAELoader gives.",
+            description="Loads a Wan 2.2 video VAE of any width. For wan2.2_vae it gives what Load VAE gives.",
             inputs=[
                 io.Combo.Input(
                     "vae_name",
@@ -307,7 +307,7 @@ class NavaVideoVAELoader(io.ComfyNode):
                     tooltip="wan2.2_vae.safetensors in models/vae (the file of Wan 2.2 5B).",
                 )
             ],
-            outputs=[io.Vae.Output(tooltip="For NavaDecode and NavaFirstFrame.")],
+            outputs=[io.Vae.Output(tooltip="For NAVA Decode and NAVA First Frame.")],
         )
 
     @classmethod

@@ -56,7 +56,7 @@ def install(is_nava) -> None:
         loaded = load(lora, to_load, log_missing)
         if isinstance(to_load, NavaKeys) and lora and not loaded:
             logging.warning(
-                "This LoRA has no key that fits NAVA (its first is %s): it changes nothing. Was it made for another model?",
+                "This LoRA has no layer that NAVA has (its first is %s): it changes nothing. Was it made for another model?",
                 next(iter(lora)),
             )
         return loaded

@@ -45,13 +45,13 @@ class NavaLoraLoader(io.ComfyNode):
 
         return io.Schema(
             node_id="NavaLoraLoader",
-            display_name="Load NAVA LoRA by Stream",
+            display_name="Load NAVA LoRA (Picture, Sound)",
             category="NAVA/loaders",
-            description="Adds a LoRA with one strength for the picture and another for the sound. The streams still attend "
-            "to each other. With all three equal it does what LoraLoaderModelOnly does.",
+            description="Adds a LoRA with one strength for the picture and another for the sound. Picture and "
+            "sound still influence each other. With all three strengths equal it does what Load LoRA does.",
             search_aliases=["lora", "lora strength", "sound lora", "picture lora"],
             inputs=[
-                io.Model.Input("model", tooltip="From NavaModelLoader."),
+                io.Model.Input("model", tooltip="From Load NAVA Model."),
                 io.Combo.Input(
                     "lora_name",
                     options=folder_paths.get_filename_list("loras"),
@@ -61,11 +61,11 @@ class NavaLoraLoader(io.ComfyNode):
                 strength("strength_sound", "For the layers that only the sound passes through."),
                 strength(
                     "strength_shared",
-                    "For the layers that both pass through: two thirds of the blocks, and every feed-forward. 0 leaves out "
+                    "For the layers that both pass through: a large part of the model. 0 leaves out "
                     "much of what the LoRA learned.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="For NavaGuider or any sampler; LoRAs can be chained.")],
+            outputs=[io.Model.Output(tooltip="For NAVA Guider or any sampler; LoRAs can be chained.")],
         )
 
     @classmethod

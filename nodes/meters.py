@@ -78,14 +78,14 @@ class NavaFixLag(io.ComfyNode):
             node_id="NavaFixLag",
             display_name="NAVA Fix Lag",
             category="NAVA/meters",
-            description="Moves the sound by the measured lag, when that is sharp, more than a frame, and makes more sounds match. "
-            "Otherwise the sound stays as it is. The length stays; what is moved in is silence.",
+            description="Moves the sound earlier or later by the measured lag, when that is clear, more than a frame, and makes more sounds match. "
+            "Otherwise the sound stays as it is. The length stays: silence fills the gap.",
             search_aliases=["synchronise", "offset audio", "delay"],
             inputs=[
                 io.Image.Input("images", tooltip="Frames of the clip."),
                 io.Audio.Input("audio", tooltip="Sound of the clip. Of a batch, the first is measured and all are moved."),
                 io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.01, tooltip="Frame rate of the clip."),
-                io.Float.Input("min_sharpness", default=0.3, min=0.0, max=1.0, step=0.01, tooltip="How sure the lag must be. A steady beat has a sharpness near 0: there every beat fits as well as the next."),
+                io.Float.Input("min_sharpness", default=0.3, min=0.0, max=1.0, step=0.01, tooltip="How clear the lag must be to be mended (0 to 1). A steady beat has a sharpness near 0, as every beat fits as well as the next."),
             ],
             outputs=[
                 io.Audio.Output("audio", display_name="audio"),

@@ -42,7 +42,7 @@ def decode_picture(latent: torch.Tensor, vae, tiling: str = "auto") -> torch.Ten
     """
     if latent.shape[1] != vae.latent_channels:
         raise ValueError(
-            f"NavaDecode, latent: the picture has {latent.shape[1]} channels, the video VAE takes {vae.latent_channels}"
+            f"NavaDecode, latent: the picture has {latent.shape[1]} channels, the video VAE takes {vae.latent_channels}. Use the VAE that belongs to the model."
         )
     if not isinstance(vae.first_stage_model, WanVAE):  # a small approximate VAE: the host's way is cheap enough
         return vae.decode(latent).flatten(0, 1)

@@ -38,15 +38,15 @@ class NavaSoundToLatent(io.ComfyNode):
             node_id="NavaSoundToLatent",
             display_name="NAVA Sound to Latent",
             category="NAVA/latent",
-            description="Puts a recording in as the sound of the clip, beginning with it. Hold it with NavaHold to have the "
-            "picture made to it. Says how loud it is, and whether it is clipped.",
+            description="Makes a recording the sound of the clip. Put NAVA Hold behind it, and the picture is made to fit. "
+            "Says how loud the recording is, and whether it is clipped.",
             search_aliases=["audio encode", "sound to video", "lip sync", "audio driven"],
             inputs=[
                 io.Audio.Input("audio", tooltip="A recording of any rate and length; of several, the first is used."),
                 io.Vae.Input("audio_vae", tooltip="The LTX-2.3 audio VAE."),
-                io.Latent.Input("latent", tooltip="From NavaEmptyLatent or NavaFirstFrame: gives the picture's size."),
+                io.Latent.Input("latent", tooltip="From NAVA Size and Length or NAVA First Frame: gives the picture's size."),
                 io.Combo.Input("length", options=list(LENGTHS), default=AS_SOUND, tooltip="as the sound: the clip gets as long as the recording. as the latent: the recording is cut, or silence is put after it."),
-                io.Float.Input("start", default=0.0, min=0.0, max=36000.0, step=0.1, tooltip="Second of the recording with which the clip begins."),
+                io.Float.Input("start", default=0.0, min=0.0, max=36000.0, step=0.1, tooltip="At which second of the recording the clip begins."),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent"),
@@ -59,7 +59,9 @@ class NavaSoundToLatent(io.ComfyNode):
         require_audio_vae(audio_vae, "NavaSoundToLatent, audio_vae")
         picture, sound = streams_of(latent)
         if sound is None:
-            raise ValueError("NavaSoundToLatent, latent: it has no sound. Set NavaEmptyLatent to a mode with sound.")
+            raise ValueError(
+                "NavaSoundToLatent, latent: it has no sound. Set NAVA Size and Length to a mode with sound."
+            )
         waveform, rate = recording(audio, start)
         found = waveform.shape[-1] / rate
         picture_mask = masks_of(latent)[0]
@@ -89,11 +91,13 @@ def recording(audio, start: float, node: str = "NavaSoundToLatent") -> tuple[tor
     waveform, rate = audio["waveform"][:1].float(), int(audio["sample_rate"])
     if waveform.shape[-1] <= round(start * rate):
         raise ValueError(
-            f"{node}, start: {start:g} s lies beyond the recording's end at {waveform.shape[-1] / max(rate, 1):.2f} s"
+            f"{node}, start: {start:g} s lies beyond the recording's end at {waveform.shape[-1] / max(rate, 1):.2f} s. Choose an earlier one."
         )
     waveform = waveform[..., round(start * rate) :]
     if not torch.isfinite(waveform).all():
-        raise ValueError(f"{node}, audio: it contains NaN or infinite samples")
+        raise ValueError(
+            f"{node}, audio: it contains samples that are not numbers (NaN or infinite). Use another recording."
+        )
     if waveform.abs().max() < 1e-4:
         raise ValueError(f"{node}, audio: the recording is silent. Choose another one, or another start.")
     if waveform.shape[1] != 2:
@@ -133,10 +137,10 @@ class NavaPictureToLatent(io.ComfyNode):
             display_name="NAVA Video to Latent",
             category="NAVA/latent",
             description="Puts the frames of a video in as the picture of a clip, at 24 frames a second, with empty sound. Hold "
-            "it with NavaHold to have its sound made.",
+            "it with NAVA Hold to have its sound made.",
             search_aliases=["foley", "video to audio", "video encode", "video to sound"],
             inputs=[
-                io.Image.Input("images", tooltip="Frames, from GetVideoComponents or NavaDecode."),
+                io.Image.Input("images", tooltip="Frames, from Get Video Components or NAVA Decode."),
                 io.Vae.Input("video_vae", tooltip="The Wan 2.2 video VAE."),
                 io.Float.Input("fps", default=24.0, min=0.1, max=1000.0, step=0.01, tooltip="Frame rate of the frames. Other rates than 24 are changed by repeating or leaving out frames."),
                 io.Combo.Input("size", options=list(SIZES), default=TRAINED, tooltip=f"The trained shape whose aspect is nearest, or the frames' own size, to a multiple of {STEP}. Scaled to cover it and centre-cropped."),
@@ -152,7 +156,7 @@ class NavaPictureToLatent(io.ComfyNode):
     def execute(cls, images, video_vae, fps, size) -> io.NodeOutput:
         require_video_vae(video_vae, "NavaPictureToLatent, video_vae")
         if 0 in images.shape:
-            raise ValueError("NavaPictureToLatent, images: there are no frames")
+            raise ValueError("NavaPictureToLatent, images: there are no frames. Connect those of a video.")
         if size == TRAINED:
             width, height = nearest_trained_shape(images.shape[2], images.shape[1])
         else:

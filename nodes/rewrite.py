@@ -63,7 +63,7 @@ def writer_of(clip, image, most_tokens: int, temperature: float, thinking: bool)
             )
         except (AttributeError, TypeError) as error:
             raise ValueError(
-                "NavaRewrite, clip: this text encoder cannot write. Load a language model with CLIPLoader, for example "
+                "NavaRewrite, clip: this text encoder cannot write. Load a language model with Load CLIP, for example "
                 f"Qwen3-4B with type flux2 ({error})."
             ) from error
         return clip.decode(ids)
@@ -78,7 +78,7 @@ class NavaRewrite(io.ComfyNode):
             node_id="NavaRewrite",
             display_name="NAVA Rewrite",
             category="NAVA/conditioning",
-            description="Writes an idea out in the form that NAVA was trained on, with a language model from CLIPLoader. "
+            description="Writes an idea out in the form that NAVA was trained on, with a language model from Load CLIP. "
             "Spoken lines stay letter for letter. Without a language model the prompt passes through unchanged.",
             search_aliases=["prompt enhance", "prompt rewriter", "LLM", "caption", "captioner", "qwen", "expand"],
             inputs=[
@@ -90,11 +90,11 @@ class NavaRewrite(io.ComfyNode):
                 io.Int.Input("max_tokens", default=1024, min=16, max=8192, advanced=True, tooltip="How much the language model may write."),
                 io.Boolean.Input("thinking", default=False, advanced=True, tooltip="Let a model that can think do so first: slower, four times max_tokens. The thinking is cut off."),
                 io.String.Input("kept", multiline=True, default="", tooltip="What stands here goes out as it is, and nothing is rewritten. Keep a good result here, so that queueing again does not change it."),
-                io.Clip.Input("clip", optional=True, lazy=True, tooltip="A language model from CLIPLoader, for example Qwen3-4B (type flux2), or Qwen3-VL-4B to see pictures. Not NAVA's text encoder."),
+                io.Clip.Input("clip", optional=True, lazy=True, tooltip="A language model from Load CLIP, for example Qwen3-4B (type flux2), or Qwen3-VL-4B to see pictures. Not NAVA's text encoder."),
                 io.Image.Input("image", optional=True, lazy=True, tooltip="The first picture of the clip; the language model must be able to see."),
                 io.Clip.Input("text_encoder", optional=True, lazy=True, tooltip="NAVA's umT5: with it the limit of 512 tokens is counted exactly, else estimated."),
             ],
-            outputs=[io.String.Output("prompt", display_name="prompt", tooltip="For the prompt of NavaTextEncode.")],
+            outputs=[io.String.Output("prompt", display_name="prompt", tooltip="For the prompt of NAVA Prompt.")],
         )  # fmt: skip
 
     @classmethod

@@ -187,7 +187,7 @@ def cast_of(body) -> tuple[Cast | None, str | None]:
     if not isinstance(rows, str) or not isinstance(file, str) or not named:
         raise web.HTTPBadRequest(text="cast must have the texts characters and file, and voices, a list of names")
     if file != NO_FILE and file not in cast_files():
-        return None, f"there is no cast {prompts.short(file)}"
+        return None, f"there is no saved cast {prompts.short(file)}: choose another file in NAVA Cast"
     try:
         return read_cast(rows, file, [Voice(name, torch.zeros(0)) for name in names]), None
     except ValueError as error:

@@ -17,7 +17,7 @@ class NavaScheduler(io.ComfyNode):
             category="NAVA/sampling",
             description="The noise schedule that NAVA was released with.",
             inputs=[
-                io.Model.Input("model", tooltip="From NavaModelLoader."),
+                io.Model.Input("model", tooltip="From Load NAVA Model."),
                 io.Int.Input("steps", default=50, min=1, max=1000, tooltip="Released: 50. Fewer are faster and less exact."),
                 io.Float.Input("shift", default=5.0, min=0.1, max=100.0, step=0.1, round=0.01, tooltip="How long sampling stays at high noise. Released: 5."),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 makes a new clip; less keeps part of the LATENT that goes in. 0 keeps all of it."),

@@ -155,13 +155,13 @@ class NavaStepCache(io.ComfyNode):
             "and sound both allow it: music and speech change in steps where the picture is still. It changes the result.",
             search_aliases=["easycache", "teacache", "faster", "skip steps"],
             inputs=[
-                io.Model.Input("model", tooltip="From NavaModelLoader, with any LoRA or patch in between."),
-                number("picture", 0.2, 3.0, "How far the picture may be thought to have moved before a step is computed. 0 never skips; more is faster and less exact."),
+                io.Model.Input("model", tooltip="From Load NAVA Model, with any LoRA or patch in between."),
+                number("picture", 0.2, 3.0, "How much the picture may be expected to change before a step is computed again. 0 never skips; more is faster and less exact."),
                 number("sound", 0.2, 3.0, "The same for the sound. A step is skipped only when both allow it."),
-                number("start", 0.15, 1.0, "Part of sampling at which skipping begins. The first steps decide what the clip becomes.", True),
-                number("end", 0.95, 1.0, "Part of sampling at which skipping ends.", True),
+                number("start", 0.15, 1.0, "From which part of sampling on (0 to 1) steps may be skipped. The first ones decide what the clip becomes.", True),
+                number("end", 0.95, 1.0, "Up to which part of sampling (0 to 1) steps may be skipped.", True),
             ],
-            outputs=[io.Model.Output(tooltip="For NavaGuider or any sampler. The log says how many steps were skipped.")],
+            outputs=[io.Model.Output(tooltip="For NAVA Guider or any sampler. The log says how many steps were skipped.")],
         )  # fmt: skip
 
     @classmethod

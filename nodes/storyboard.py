@@ -47,22 +47,22 @@ class NavaStoryboard(io.ComfyNode):
             "shots lie in the output folder: run it again after an interruption or a change, and only what is missing is made.",
             search_aliases=["long video", "scenes", "shots", "multi shot", "story"],
             inputs=[
-                io.Guider.Input("guider", tooltip="From NavaGuider: model, scales and negative prompt. Each shot's own prompt takes the place of its prompt."),
-                io.Sampler.Input("sampler", tooltip="From NavaSamplerSelect."),
-                io.Sigmas.Input("sigmas", tooltip="From NavaScheduler."),
-                io.Latent.Input("latent", tooltip="From NavaEmptyLatent: size, and length of shots that do not say theirs. From NavaFirstFrame: also the first shot's first picture."),
-                io.Clip.Input("clip", tooltip="umT5-xxl, as for NavaTextEncode."),
+                io.Guider.Input("guider", tooltip="From NAVA Guider: model, scales and negative prompt. Each shot's own prompt takes the place of its prompt."),
+                io.Sampler.Input("sampler", tooltip="From NAVA Sampler."),
+                io.Sigmas.Input("sigmas", tooltip="From NAVA Scheduler."),
+                io.Latent.Input("latent", tooltip="From NAVA Size and Length: size, and length of shots that do not say theirs. From NAVA First Frame: also the first shot's first picture."),
+                io.Clip.Input("clip", tooltip="umT5-xxl, as for NAVA Prompt."),
                 io.Vae.Input("video_vae", tooltip="The Wan 2.2 video VAE."),
                 io.Vae.Input("audio_vae", tooltip="The LTX-2.3 audio VAE."),
-                io.String.Input("shots", multiline=True, tooltip="One prompt a shot, between lines of ---. Such a line may say how long the shot after it lasts and whether it goes on from the one before: --- 4 s, continue. Spoken lines as in NavaTextEncode."),
+                io.String.Input("shots", multiline=True, tooltip="One prompt a shot, between lines of ---. Such a line may say how long the shot after it lasts and whether it goes on from the one before: --- 4 s, continue. Spoken lines as in NAVA Prompt."),
                 io.Float.Input("overlap", default=1.0, min=0.1, max=10.0, step=0.1, tooltip="Seconds of a shot's end that the next one sees and keeps, where it goes on."),
-                io.Int.Input("seed", default=1, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Of the first shot; each one takes the next."),
+                io.Int.Input("seed", default=1, min=0, max=0xFFFFFFFFFFFFFFFF, tooltip="Seed of the first shot; each further shot takes the next number."),
                 io.String.Input("name", default="storyboard", tooltip="Folder of the finished shots, in output/nava_shots."),
                 io.Autogrow.Input(
                     "voices",
                     optional=True,
                     template=io.Autogrow.TemplatePrefix(
-                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NavaVoice."), prefix="voice_", min=0, max=100
+                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NAVA Voice."), prefix="voice_", min=0, max=100
                     ),
                     tooltip="Voices that speak the lines of all shots, in order or by name.",
                 ),
@@ -80,11 +80,11 @@ class NavaStoryboard(io.ComfyNode):
         require_video_vae(video_vae, "NavaStoryboard, video_vae")
         require_audio_vae(audio_vae, "NavaStoryboard, audio_vae")
         if not isinstance(guider, NavaGuidance):
-            raise ValueError("NavaStoryboard, guider: connect a NavaGuider.")
+            raise ValueError("NavaStoryboard, guider: connect a NAVA Guider.")
         picture, sound = streams_of(latent)
         if picture is None or sound is None or picture.shape[0] != 1:
             raise ValueError(
-                "NavaStoryboard, latent: give one clip with picture and sound: NavaEmptyLatent, mode audio + video, batch_size 1."
+                "NavaStoryboard, latent: give one clip with picture and sound: NAVA Size and Length, mode audio + video, batch_size 1."
             )
         voices = {k: v for k, v in (voices or {}).items() if v is not None}
         try:
@@ -146,7 +146,9 @@ def folder_of(name: str) -> Path:
     root = (Path(folder_paths.get_output_directory()) / "nava_shots").resolve()
     folder = (root / name.strip()).resolve()
     if not name.strip() or root not in folder.parents:
-        raise ValueError(f"NavaStoryboard, name: {name!r} is no name of a folder. Use letters, such as storyboard.")
+        raise ValueError(
+            f"NavaStoryboard, name: {name!r} cannot be the name of a folder. Use letters, such as storyboard."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -18,7 +18,7 @@ def spiece_of(clip, node_input: str):
     tokenizer = getattr(getattr(clip, "tokenizer", None), "clip_umt5xxl", None)
     if tokenizer is None:
         raise ValueError(
-            f"{node_input}: this CLIP is not a umT5 text encoder. Use NavaTextEncoderLoader, or CLIPLoader with type wan."
+            f"{node_input}: this CLIP is not a umT5 text encoder. Use Load NAVA Text Encoder, or Load CLIP with type wan."
         )
     remember_tokenizer(tokenizer.tokenizer)
     return tokenizer.tokenizer.tokenizer
@@ -44,7 +44,7 @@ class NavaTextEncode(io.ComfyNode):
             "speaks, where, and how. Voices bind by order (<S>) or by name (<S:Anna>); <S:-> takes none.",
             search_aliases=["nava prompt", "dialogue", "speech", "text to speech", "lipsync", "lip sync", "talking"],
             inputs=[
-                io.Clip.Input("clip", tooltip="umT5-xxl, from NavaTextEncoderLoader or CLIPLoader (type wan)."),
+                io.Clip.Input("clip", tooltip="umT5-xxl, from Load NAVA Text Encoder or Load CLIP (type wan)."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
@@ -65,7 +65,7 @@ class NavaTextEncode(io.ComfyNode):
                     "voices",
                     optional=True,
                     template=io.Autogrow.TemplatePrefix(
-                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NavaVoice."),
+                        NavaVoiceType.Input("voice", optional=True, tooltip="A voice from NAVA Voice."),
                         prefix="voice_",
                         min=0,
                         max=100,  # the host's own limit
@@ -75,7 +75,7 @@ class NavaTextEncode(io.ComfyNode):
                 NavaCastType.Input(
                     "cast",
                     optional=True,
-                    tooltip="From NavaCast: everybody's look is written where they are first mentioned, and <S:Name> speaks "
+                    tooltip="From NAVA Cast: everybody's look is written where they are first mentioned, and <S:Name> speaks "
                     "with their voice.",
                 ),
             ],

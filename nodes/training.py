@@ -20,9 +20,9 @@ class NavaTrainingClip(io.ComfyNode):
             "hardly voices.",
             search_aliases=["train lora", "dataset"],
             inputs=[
-                io.Model.Input("model", tooltip="From NavaModelLoader: the model that is trained."),
-                io.Latent.Input("latent", tooltip="A clip: LTXVConcatAVLatent of what the two VAEs encode, or one of them alone."),
-                io.Conditioning.Input("positive", tooltip="What the clip shows and sounds like, from NavaTextEncode, voices included."),
+                io.Model.Input("model", tooltip="From Load NAVA Model: the model that is trained."),
+                io.Latent.Input("latent", tooltip="A clip: Concat AV Latent of what the two VAEs encode, or one of them alone."),
+                io.Conditioning.Input("positive", tooltip="What the clip shows and sounds like, from NAVA Prompt, voices included."),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent", tooltip="For TrainLoraNode, latents. Several clips: a list."),

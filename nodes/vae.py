@@ -15,7 +15,7 @@ def require_video_vae(vae, node_input: str) -> None:
     if not fits:
         raise ValueError(
             f"{node_input}: this is {_kind(vae)}, a Wan 2.2 video VAE is needed (wan2.2_vae.safetensors, loaded with "
-            "NavaVideoVAELoader or VAELoader). Are the two VAEs swapped?"
+            "Load NAVA Video VAE or Load VAE). Are the two VAEs swapped?"
         )
 
 
@@ -23,5 +23,5 @@ def require_audio_vae(vae, node_input: str) -> None:
     if not isinstance(getattr(vae, "first_stage_model", None), AudioVAE):
         raise ValueError(
             f"{node_input}: this is {_kind(vae)}, the LTX-2.3 audio VAE is needed (ltx-2.3-22b-dev_audio_vae.safetensors, "
-            "loaded with LTXVAudioVAELoader). Are the two VAEs swapped?"
+            "loaded with Load LTXV Audio VAE). Are the two VAEs swapped?"
         )

@@ -30,7 +30,7 @@ class NavaVoiceEncoderLoader(io.ComfyNode):
                     tooltip="ReDimNet M (vb2+vox2+cnc, ft_mix) in models/audio_encoders, .pt or .safetensors.",
                 )
             ],
-            outputs=[NavaVoiceEncoderType.Output("encoder", display_name="encoder", tooltip="For NavaVoice.")],
+            outputs=[NavaVoiceEncoderType.Output("encoder", display_name="encoder", tooltip="For NAVA Voice.")],
         )
 
     @classmethod
@@ -60,11 +60,11 @@ class NavaVoice(io.ComfyNode):
             description="Hears whose voice a recording is. 5 to 15 seconds of one person speaking cleanly work best.",
             search_aliases=["speaker", "timbre", "voice clone"],
             inputs=[
-                NavaVoiceEncoderType.Input("encoder", tooltip="From NavaVoiceEncoderLoader."),
+                NavaVoiceEncoderType.Input("encoder", tooltip="From Load NAVA Voice Encoder."),
                 io.Audio.Input("audio", tooltip="One person speaking; any sample rate and channel count. At most the first 30 s are heard."),
                 io.String.Input("name", default="", tooltip="Speaker's name, for <S:Name> in the prompt. May stay empty: then the voice is taken in order."),
             ],
-            outputs=[NavaVoiceType.Output("voice", display_name="voice", tooltip="For NavaTextEncode, or for NavaCast.")],
+            outputs=[NavaVoiceType.Output("voice", display_name="voice", tooltip="For NAVA Prompt, or for NAVA Cast.")],
         )  # fmt: skip
 
     @classmethod
@@ -82,7 +82,7 @@ class NavaVoice(io.ComfyNode):
             raise AudioError(f"NavaVoice, audio: {error}. Connect a recording of one person speaking.") from None
         warnings = doubts(waveform, rate)
         if audio["waveform"].shape[0] > 1:
-            warnings.append("it is a batch of recordings; only the first is heard")
+            warnings.append("several recordings came in; only the first is heard")
         for warning in warnings:
             logging.warning("NavaVoice %s: about the recording: %s", name, warning)
         return io.NodeOutput(Voice(name, embedding, recording), ui={"text": warnings} if warnings else None)

@@ -81,14 +81,14 @@ class NavaVoiceMeter(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Audio.Input("audio", tooltip="Sound of the clip. Of a batch, the first is measured."),
-                NavaVoiceEncoderType.Input("encoder", tooltip="From NavaVoiceEncoderLoader: the one that made the voices."),
+                NavaVoiceEncoderType.Input("encoder", tooltip="From Load NAVA Voice Encoder: the one that made the voices."),
                 io.Autogrow.Input(
                     "voices",
                     template=io.Autogrow.TemplatePrefix(
-                        NavaVoiceType.Input("voice", tooltip="A voice from NavaVoice, in the order in which NavaTextEncode has them."),
+                        NavaVoiceType.Input("voice", tooltip="A voice from NAVA Voice, in the order in which NAVA Prompt has them."),
                         prefix="voice_", min=1, max=100,
                     ),
-                    tooltip="The voices that were asked for, in the same order as on NavaTextEncode.",
+                    tooltip="The voices that were asked for, in the same order as on NAVA Prompt.",
                 ),
                 io.String.Input("prompt", multiline=True, default="", optional=True, tooltip="The clip's prompt with its <S>…<E> lines: says which voice speaks which line. May stay empty."),
                 io.String.Input("spans", default="", optional=True, tooltip="When the lines are spoken, in seconds, as 0.2-1.4, 1.8-3. Empty: they are found by the pauses between them."),
@@ -105,7 +105,7 @@ class NavaVoiceMeter(io.ComfyNode):
     def execute(cls, audio, encoder, voices: io.Autogrow.Type, prompt="", spans="") -> io.NodeOutput:
         voices = [v for v in voices.values() if v is not None]
         if not voices:
-            raise ValueError("NavaVoiceMeter, voices: none is connected. Connect the NavaVoice of each speaker.")
+            raise ValueError("NavaVoiceMeter, voices: none is connected. Connect the NAVA Voice of each speaker.")
         names = [v.name or f"voice {i}" for i, v in enumerate(voices, 1)]
         owners = owners_of(prompt, [v.name for v in voices])
         times = read_times(spans)

@@ -133,7 +133,7 @@ def _(b):
     SAYS,
     "Its noise levels are those of SD models.",
     "schedule begins at 14.6",
-    "NavaScheduler",
+    "NAVA Scheduler",
 )
 def _(b):
     from comfy_extras.nodes_custom_sampler import KarrasScheduler
@@ -145,7 +145,7 @@ def _(b):
     "BasicScheduler kl_optimal, 1 step",
     SAYS,
     "It divides by the number of steps less one; 2 steps and more work.",
-    "NaN",
+    "not numbers",
     "kl_optimal",
 )
 def _(b):
@@ -226,7 +226,7 @@ def _(b):
     changes(b, Mahiro.execute(b.model)[0])
 
 
-@case("FreeU_V2, NAG", SAYS, "They patch places that NAVA's network does not have.", "no UNet", "FreeU")
+@case("FreeU_V2, NAG", SAYS, "They patch places that NAVA's network does not have.", "not a UNet", "FreeU")
 def _(b):
     from comfy_extras.nodes_freelunch import FreeU_V2
     from comfy_extras.nodes_nag import NAGuidance
@@ -366,7 +366,7 @@ def _(b):
     SAYS,
     "NAVA's picture has 48 channels of 16 pixels.",
     "shape [1, 4, 3, 8, 8]",
-    "NavaEmptyLatent",
+    "NAVA Size and Length",
 )
 def _(b):
     b.guided(latent={"samples": torch.randn(1, 4, 3, 8, 8)})

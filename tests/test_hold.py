@@ -196,7 +196,7 @@ def test_with_a_first_frame_and_windows_and_stages(nava, model, way):
 
 def test_what_cannot_be_held_is_named(nava):
     latent = filled()
-    with pytest.raises(ValueError, match=r"NavaHold, latent: the sound .* empty.*NavaSoundToLatent"):
+    with pytest.raises(ValueError, match=r"NavaHold, latent: the sound .* empty.*NAVA Sound to Latent"):
         held(nava, {"samples": empty()})
     with pytest.raises(ValueError, match=r"NavaHold, spans: 2-3 lies beyond the clip's end at 0.71 s"):
         held(nava, latent, spans="2-3")

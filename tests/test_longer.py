@@ -152,7 +152,7 @@ def test_a_join_is_crossfaded_where_it_is_not_exact():
 def test_extending_what_cannot_be(nava):
     with pytest.raises(ValueError, match="NavaExtend, latent: it is empty"):
         extend(nava, latent_of(nava))
-    with pytest.raises(ValueError, match=r"before: this is no output of NavaExtend"):
+    with pytest.raises(ValueError, match=r"before: this is not the output before of NAVA Extend"):
         extend(nava, filled(), before=filled())
     other = extend(nava, filled(frames=13, steps=52))[1]
     with pytest.raises(ValueError, match="another size"):

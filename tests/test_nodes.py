@@ -222,7 +222,7 @@ def test_a_video_as_first_frame_makes_one_clip(nava, files, caplog):
     """Only the batch's own size, or the switch, makes a clip from each picture."""
     node, pictures = nava("first_frame").NavaFirstFrame, torch.rand(3, 64, 64, 3)
     one = node.execute(pictures, files["video_vae"], empty(nava)[0], "as the latent")
-    assert one[0]["samples"].tensors[0].shape[0] == 1 and "the first is used" in caplog.text
+    assert one[0]["samples"].tensors[0].shape[0] == 1 and "only the first is used" in caplog.text
     assert "each_picture" in one.ui["text"][0]
     alone = node.execute(pictures[:1], files["video_vae"], empty(nava)[0], "as the latent")
     assert torch.equal(one[0]["samples"].tensors[0], alone[0]["samples"].tensors[0]) and alone.ui is None
@@ -255,7 +255,7 @@ FRAMES = ("PreviewImage", {"images": ["3", 0]})
         ("video", [VIDEO], "va", None),
         ("video", [VIDEO, SOUND], "va", None),
         ("audio", [VIDEO, SOUND], "va", None),
-        ("audio", [VIDEO], "va", "SaveAudio"),
+        ("audio", [VIDEO], "va", "Save Audio"),
         ("audio + video", [VIDEO], "v", "audio_vae"),
         ("audio + video", [FRAMES], "v", None),
         ("video", [FRAMES], "a", "video_vae"),
@@ -361,7 +361,7 @@ def test_size_off_the_grid(nava):
 def test_foreign_model(nava, files):
     positive, negative = text(nava, files)
     refuses(
-        lambda: guider(nava, files, positive, negative, files["clip"].patcher), "NavaGuider, model", "NavaModelLoader"
+        lambda: guider(nava, files, positive, negative, files["clip"].patcher), "NavaGuider, model", "Load NAVA Model"
     )
     refuses(lambda: nava("sample").NavaScheduler.execute(files["clip"].patcher, 4, 5.0, 1.0), "NavaScheduler, model")
 
@@ -407,9 +407,9 @@ def test_latents_that_do_not_fit(nava, files):
         return lambda: g.sample(latent, latent, None, torch.ones(2))
 
     refuses(sampled(NestedTensor([video, audio[:, :, :5]])), "NavaGuider, latent", "13 frames need 14 audio steps", "5")
-    refuses(sampled(torch.zeros(1, 16, 3, 4, 4)), "NavaGuider, latent", "[1, 16, 3, 4, 4]", "NavaEmptyLatent")
+    refuses(sampled(torch.zeros(1, 16, 3, 4, 4)), "NavaGuider, latent", "[1, 16, 3, 4, 4]", "NAVA Size and Length")
     refuses(sampled(NestedTensor([video, torch.zeros(1, 8, 14, 4)])), "NavaGuider, latent", "sound has shape")
-    refuses(sampled(NestedTensor([video, audio, audio])), "3 streams")
+    refuses(sampled(NestedTensor([video, audio, audio])), "3 parts")
 
 
 def test_wrong_files(nava, files, tmp_path):
@@ -421,7 +421,7 @@ def test_wrong_files(nava, files, tmp_path):
     refuses(lambda: load.umt5_sizes(vae, "x"), "not a umT5", "an audio VAE")
     refuses(lambda: load.wan22_sizes(vae, "x"), "not a Wan 2.2", "an audio VAE")
     refuses(
-        lambda: load.load_model(str(DATA / "ltx_audio_vae_tiny.safetensors")), "not a NAVA model", "LTXVAudioVAELoader"
+        lambda: load.load_model(str(DATA / "ltx_audio_vae_tiny.safetensors")), "not a NAVA model", "Load LTXV Audio VAE"
     )
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes((DATA / "nava_tiny.safetensors").read_bytes()[:5000])

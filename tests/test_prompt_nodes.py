@@ -76,7 +76,7 @@ def test_what_cannot_be_rewritten_is_told(server, language_models, base):
         "class_type": "NavaTextEncoderLoader",
         "inputs": {"clip_name": "nava_tiny_umt5.safetensors", "device": "default"},
     }
-    refused(server, foreign, "NavaRewrite, clip", "cannot write", "CLIPLoader")
+    refused(server, foreign, "NavaRewrite, clip", "cannot write", "Load CLIP")
 
 
 # The cast

@@ -136,7 +136,7 @@ def note(
         "id": node_id, "type": "MarkdownNote", "pos": list(position), "size": list(size),
         "flags": {"collapsed": True} if folded else {}, "order": 0, "mode": 0, "inputs": [], "outputs": [],
         "title": title, "properties": {"nava_zh": {"title": zh_title, "values": {"": zh_text}}},
-        "widgets_values": [text], "color": "#222", "bgcolor": "#000",
+        "widgets_values": [text],
     }  # fmt: skip
 
 

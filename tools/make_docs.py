@@ -19,7 +19,7 @@ MORE = {
     "NavaTextEncode": (
         "The panel below the text counts tokens (exactly, once the text encoder has been loaded), shows every spoken line in the "
         "colour of its voice, and says what is wrong while you type. Select words and press Ctrl+Shift+L to mark them as speech; once more takes the marks away.",
-        "文字下方的面板计算 token 数（文本编码器加载过之后为准确值），用声音的颜色显示每句台词，并在输入时指出问题。选中文字按 Ctrl+Shift+L 标为台词，再按一次取消。",
+        "文字下方的面板计算 token 数（文本编码器加载过之后为准确值），用各音色的颜色显示每句台词，并在输入时指出问题。选中文字按 Ctrl+Shift+L 标为台词，再按一次取消。",
     ),
     "NavaEmptyLatent": (
         "The buttons set trained shapes. The line below says how long the clip is in every unit and what one pass of the "
@@ -38,13 +38,13 @@ MORE = {
         "之后由程序修正并给出警告；修正不了时，原来的提示词照常使用，并说明原因。不下载任何东西，内容不会离开本机。更多见 docs/prompts.md。",
     ),
     "NavaCast": (
-        "Example row: `Anna: a woman in her thirties in a green sweater`. With Load Audio → NavaVoice (name Anna) → voices, "
+        "Example row: `Anna: a woman in her thirties in a green sweater`. With Load Audio → NAVA Voice (name Anna) → voices, "
         "`<S:Anna>` speaks with that voice. Use recordings only of people who agreed to it.",
-        "例：`安娜：三十多岁、穿绿色毛衣的女人`。接上“加载音频”→“NAVA 声音”（名字 安娜）→ 声音后，`<S:安娜>` 就用这个声音说话。只使用本人同意的录音。",
+        "例：`安娜：三十多岁、穿绿色毛衣的女人`。接上“加载音频”→“NAVA 音色”（名字 安娜）→ 音色后，`<S:安娜>` 就用这个音色说话。只使用本人同意的录音。",
     ),
     "NavaJoin": (
-        "For a longer scene: the last frame of a clip (ImageFromBatch) → NavaFirstFrame of the next → join both.",
-        "做更长的场景：一段的末帧（ImageFromBatch）→ 下一段的“NAVA 首帧”→ 连接两段。",
+        "For a longer scene: the last frame of a clip (Get Image from Batch) → NAVA First Frame of the next → join both.",
+        "做更长的场景：一段的末帧（从批次获取图像）→ 下一段的“NAVA 首帧”→ 连接两段。",
     ),
     "NavaDecode": (
         "The two VAEs are checked before sampling begins. A saved clip can be played on Save Video, with its waveform and spectrogram; its button adds a whole next shot that begins with the last frame.",

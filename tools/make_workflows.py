@@ -120,7 +120,7 @@ def promote_files(g: Graph, files: dict[str, tuple]) -> None:
     labels = {
         "model": ("model_name", "model", "模型"), "clip": ("clip_name", "text encoder", "文本编码器"),
         "video_vae": ("vae_name", "video VAE", "视频 VAE"), "audio_vae": ("ckpt_name", "audio VAE", "音频 VAE"),
-        "voice_encoder": ("encoder_name", "voice encoder", "声音编码器"),
+        "voice_encoder": ("encoder_name", "voice encoder", "音色编码器"),
     }  # fmt: skip
     for name, (node, _) in files.items():
         g.promote(node, *labels[name])
@@ -274,7 +274,7 @@ def dialogue(g: Graph) -> None:
     for widget, label, zh in (("scene", "scene", "场景"), ("script", "script", "台词"), ("sounds", "sounds", "声音")):
         g.promote(script, widget, label, zh)
     for number, voice in enumerate(voices, 1):
-        g.promote(voice, "name", f"voice {number}", f"声音 {number}")
+        g.promote(voice, "name", f"voice {number}", f"音色 {number}")
     promote_size(g, latent)
     promote_sampling(g, noise, steps)
     promote_files(g, files)
@@ -407,7 +407,7 @@ def text_to_speech(g: Graph) -> None:
     decode = g.add("NavaDecode", latent=(sampler, 0), audio_vae=files["audio_vae"])
     save_audio(g, decode, "audio/NAVA_speech")
     g.promote(prompt, "prompt", "prompt", "提示词")
-    g.promote(voice, "name", "voice name", "声音名称")
+    g.promote(voice, "name", "voice name", "音色名称")
     promote_size(g, latent, picture=False)
     promote_sampling(g, noise, steps)
     promote_files(g, files)
@@ -508,8 +508,8 @@ def two_shots(g: Graph) -> None:
 def sound_to_picture(g: Graph) -> None:
     files = loaders(g)
     g.column("Recording and picture")
-    audio = g.add("LoadAudio", "recording", "录音", outside="input", audio="anna.wav")
     picture = g.add("LoadImage", "first picture", "首帧图片", outside="input", image="example.png")
+    audio = g.add("LoadAudio", "recording", "录音", outside="input", audio="anna.wav")
     g.column("Prompt")
     prompt = text(
         g, files["clip"],
@@ -725,13 +725,13 @@ ALL = [
     Workflow(
         "nava_dialogue_two_voices",
         Words("Dialogue in two voices", "Give 5 to 15 s of each speaker, and each voice the name that the script calls. Script rows: `Name (how): words`."),
-        Words("双人对话", "每位说话人给一段 5 到 15 秒的录音，声音名称与台词中的名字一致。台词每行：`名字（语气）：话`。"),
+        Words("双人对话", "每位说话人给一段 5 到 15 秒的录音，音色的名称与台词中的名字一致。台词每行：`名字（语气）：话`。"),
         dialogue,
     ),
     Workflow(
         "nava_text_to_speech",
         Words("Text to speech", "Only sound is made. `<S:Anna>` takes the voice named Anna; without a voice the words around the line decide who speaks."),
-        Words("文字生成语音", "只生成声音。`<S:Anna>` 使用名为 Anna 的声音；没有声音时由台词周围的描述决定。"),
+        Words("文字生成语音", "只生成声音。`<S:Anna>` 使用名为 Anna 的音色；没有音色时由台词周围的描述决定。"),
         text_to_speech,
     ),
     Workflow(
@@ -755,7 +755,7 @@ ALL = [
     Workflow(
         "nava_cast_scene",
         Words("Scene with a cast", "Rows `Name: look`; voices go to them in order. Everybody's look is written where the name first occurs, and `<S:Name>` speaks with their voice. Open the subgraph to save the cast (*save_as*) and use it for the next shot."),
-        Words("角色表场景", "每行 `名字：外貌`；声音按顺序对应。外貌写在名字第一次出现的地方，`<S:名字>` 用其声音说话。打开子图可保存角色表（*另存为*），供下一个镜头使用。"),
+        Words("角色表场景", "每行 `名字：外貌`；录音按顺序对应。外貌写在名字第一次出现的地方，`<S:名字>` 用其音色说话。打开子图可保存角色表（*另存为*），供下一个镜头使用。"),
         cast_scene,
     ),
     Workflow(
@@ -805,6 +805,8 @@ ALL = [
 # At 100 % within 1280×720: beside the editor's side bar, below its tabs, above its lower edge.
 OFFSET = (80, 100)
 COLUMN, HEIGHT = 340, 540
+PICTURE = 210  # the width of one of two pictures
+LOWEST = 610  # where a folded note can stand
 NOTE = 270  # what a note needs, so that nothing of it is cut
 FOLDED = 30  # of the folded note, so that it does not count when the editor fits the view
 
@@ -826,22 +828,28 @@ def shipped(g: Graph, flow: Workflow) -> dict:
     instance, outer, links, definition = wrap(g, flow.key, flow.en.title, flow.zh.title)
     inputs = [n for n in outer if g.outside[n["id"]] == "input"]
     result = next(n for n in outer if g.outside[n["id"]] == "result")
+    pictures = [n for n in inputs if n["type"] in ("LoadImage", "LoadVideo")]
+    column, middle, width = (COLUMN, 400, COLUMN + 20) if len(pictures) < 2 else (2 * PICTURE + 20, 370, COLUMN - 20)
     y = 0
     for node in inputs:
-        pictures = sum(n["type"] in ("LoadImage", "LoadVideo") for n in inputs)
-        height = 160 if node["type"] not in ("LoadImage", "LoadVideo") else 300 if pictures == 1 else 210
-        node["pos"], node["size"], y = [0, y], [COLUMN, height], y + height + 40
-    instance["pos"], instance["size"] = [COLUMN + GAP, 0], [400, HEIGHT]
-    right, width = COLUMN + GAP + 400 + GAP, COLUMN + 20
-    about, folded, below = (0, y), (0, HEIGHT - FOLDED), 0
-    room = HEIGHT - FOLDED - 40 - y
+        if node not in pictures:
+            node["pos"], node["size"], y = [0, y], [column, 160], y + 200
+        elif len(pictures) == 1:
+            node["pos"], node["size"], y = [0, y], [column, 350], y + 390
+        else:  # side by side: two would not fit below each other with what they show
+            node["pos"], node["size"] = [pictures.index(node) * (PICTURE + 20), 0], [PICTURE, 330]
+            y = 370
+    instance["pos"], instance["size"] = [column + GAP, 0], [middle, HEIGHT]
+    right = column + GAP + middle + GAP
+    about, folded, below = (0, y), (0, LOWEST), 0
+    room = min(HEIGHT - 70, LOWEST - FOLDED - 10 - y)
     if room < NOTE:  # beside the result then
         about, folded, room, below = (right, 0), (0, y), NOTE, NOTE + 40
     result["pos"] = [right, below]
     result["size"] = [width, min(HEIGHT - below, 540 if result["type"] == "SaveVideo" else 200)]
     chinese, english = other_language(g)
     number = instance["id"] + 1
-    about_size = (width if below else COLUMN, room)
+    about_size = (width if below else column, room)
     texts = [
         note(number, "About this workflow", notes(g, flow.en, False), about, about_size, "说明", notes(g, flow.zh, True)),
         note(number + 1, "In Chinese", chinese, folded, (COLUMN, FOLDED), "英文", english, folded=True),

@@ -21,4 +21,4 @@ def check_waveform(waveform: Tensor, sample_rate: int) -> None:
     if sample_rate < 1:
         raise ValueError(f"the sample rate is {sample_rate}; it must be above 0")
     if not torch.isfinite(waveform).all():
-        raise ValueError("the sound contains NaN or infinite samples")
+        raise ValueError("the sound contains samples that are not numbers (NaN or infinite)")
