@@ -127,5 +127,5 @@ def test_what_is_wrong_is_said_before_the_first_shot(board, nava):
         assert board.sampled == []
     with pytest.raises(ValueError, match="NavaStoryboard, latent: give one clip with picture and sound"):
         board(latent=latent_of(nava, "video"))
-    with pytest.raises(ValueError, match="is no name of a folder"):
+    with pytest.raises(ValueError, match="cannot be the name of a folder"):
         nava("storyboard").folder_of("../other")

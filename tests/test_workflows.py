@@ -89,7 +89,7 @@ def test_one_stream_in_a_graph_for_both(server, workflow):
     assert len(frames) == 25 and sound is None and list(streams) == ["video"]
     set_inputs(prompt, "NavaEmptyLatent", mode="audio")
     steps = []
-    with pytest.raises(ServerError, match=r"mode is audio.*SaveAudio"):
+    with pytest.raises(ServerError, match=r"mode is audio.*Save Audio"):
         server.queue(prompt, lambda kind, _: steps.append(kind))
     assert "progress" not in steps
 
