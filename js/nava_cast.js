@@ -3,6 +3,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addPanel, after, element } from "./nava_dom.js";
 import { allNodes, feed } from "./nava_graph.js";
+import { say } from "./nava_words.js";
 
 /** The node behind an input, null when nothing is connected. */
 const sourceOf = (node, name, host) => feed(node, name, host)?.source?.node ?? null;
@@ -57,7 +58,7 @@ function playButton(node, character) {
     player.src = url;
     player.play().catch(() => {}); // a recording that is gone, or a browser without sound
   };
-  return element("button", { type: "button", "aria-label": `play ${character.name}`, onclick }, "▶");
+  return element("button", { type: "button", "aria-label": say("play {name}", character), onclick }, "▶");
 }
 
 function attach(node) {
@@ -73,10 +74,10 @@ function attach(node) {
         playButton(node, c),
         element("b", { style: { color: c.colour } }, c.name),
         c.look ? `: ${c.look}` : "",
-        c.voice ? "" : element("span", { class: "nava-quiet" }, " (no voice)"),
+        c.voice ? "" : element("span", { class: "nava-quiet" }, ` ${say("(no voice)")}`),
       ),
     );
-    if (shown.saved) rows.push(element("div", { class: "nava-quiet" }, `saved as ${shown.saved}`));
+    if (shown.saved) rows.push(element("div", { class: "nava-quiet" }, say("saved as {name}", { name: shown.saved })));
     panel.replaceChildren(...rows);
   });
 }

@@ -5,6 +5,7 @@ import { addPanel, element, hideWidget, makeRoom } from "./nava_dom.js";
 import { frontOf } from "./nava_front.js";
 import { nodeAt, nodesAlong, savingAfter } from "./nava_graph.js";
 import { playerOf } from "./nava_player.js";
+import { say } from "./nava_words.js";
 
 const FRAME_MS = 1000 / 6; // latent frames a second
 const NAMES = { cond: "prompt", uncond: "negative", masked: "alignment", voiceless: "timbre" };
@@ -13,16 +14,17 @@ const jpeg = (data) => `data:image/jpeg;base64,${data}`;
 
 function duration(seconds) {
   const whole = Math.round(seconds);
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const parts = { minutes: Math.floor(whole / 60), seconds: whole % 60 };
+  return say(whole < 60 ? "{seconds} s" : "{minutes} min {seconds} s", parts);
 }
 
 class LiveView {
   constructor(node, sampler) {
     this.node = node;
     this.elsewhere = node !== sampler; // where the result will be shown as well: one of both at a time
-    this.picture = element("img", { class: "nava-media", alt: "preview of the clip as it forms" });
+    this.picture = element("img", { class: "nava-media", alt: say("preview of the clip as it forms") });
     this.sound = element("img", {
-      alt: "spectrogram of the sound as it forms",
+      alt: say("spectrogram of the sound as it forms"),
       style: { flex: "0 0 44px", height: "44px", objectFit: "fill", imageRendering: "pixelated", marginTop: "3px" },
     });
     this.heard = element("audio", { controls: "", style: { flex: "0 0 28px", width: "100%", height: "28px", display: "none", marginTop: "3px" } });
@@ -36,17 +38,18 @@ class LiveView {
   }
 
   show(event) {
-    const passes = event.passes.map((p) => NAMES[p] ?? p).join(", ");
-    const pace = event.seconds_per_step >= 0.1 ? `${event.seconds_per_step.toFixed(1)} s a step · ` : "";
+    const passes = event.passes.map((p) => say(NAMES[p] ?? p)).join(", ");
+    const pace = event.seconds_per_step >= 0.1 ? `${say("{seconds} s a step", { seconds: event.seconds_per_step.toFixed(1) })} · ` : "";
     if (this.elsewhere && !this.timer) {
       playerOf(this.node)?.show(false);
       this.own?.show(true);
     }
     const last = this.elsewhere && playerOf(this.node);
+    const left = event.step < event.total ? say("{time} left", { time: duration(event.seconds_left) }) : say("done");
     this.text.replaceChildren(
-      `Step ${event.step} of ${event.total} · ${pace}${event.step < event.total ? `${duration(event.seconds_left)} left` : "done"}`,
-      passes ? element("div", { class: "nava-quiet" }, `Passes: ${passes}`) : "",
-      last ? element("button", { type: "button", onclick: () => last.show(true) }, "Show the last clip") : "",
+      `${say("Step {step} of {total}", event)} · ${pace}${left}`,
+      passes ? element("div", { class: "nava-quiet" }, say("Passes: {names}", { names: passes })) : "",
+      last ? element("button", { type: "button", onclick: () => last.show(true) }, say("Show the last clip")) : "",
     );
     this.frames = event.frames;
     this.panel.classList.toggle("nava-moving", event.frames.length > 0);

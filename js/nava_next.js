@@ -1,6 +1,7 @@
 // The next shot of a clip: everything that made this one once more, begun with its last frame and joined to it.
 import { app } from "../../scripts/app.js";
 import { before, feed, fromBorder, linkAt } from "./nava_graph.js";
+import { say } from "./nava_words.js";
 
 // What a shot has of its own; the models, the schedule and the size are shared by all shots.
 const OWN = [
@@ -131,7 +132,7 @@ function build(decode) {
     }
   }
 
-  last.title = "Last frame";
+  last.title = say("Last frame");
   last.widgets.find((w) => w.name === "batch_index").value = -1; // counted from the end
   decode.connect(0, last, slotOf(last, "image"));
   last.connect(0, first, slotOf(first, "image"));

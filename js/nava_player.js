@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js";
 import { addPanel, element, hideWidget, makeRoom, watch } from "./nava_dom.js";
 import { before } from "./nava_graph.js";
 import { nextShot } from "./nava_next.js";
+import { say } from "./nava_words.js";
 
 const WIDTH = 600;
 const HEIGHT = 90;
@@ -74,18 +75,18 @@ class Player {
     this.own.panel.classList.toggle("nava-sound", sound);
     this.video = element(sound ? "audio" : "video", { controls: "", loop: "", preload: "auto", class: sound ? "" : "nava-media", style: { width: "100%" } });
     this.canvas = element("canvas", {
-      width: WIDTH, height: HEIGHT, role: "slider", tabindex: "0", "aria-label": "waveform and spectrogram: click or arrow keys to seek",
+      width: WIDTH, height: HEIGHT, role: "slider", tabindex: "0", "aria-label": say("waveform and spectrogram: click or arrow keys to seek"),
       style: { flex: sound ? "1 1 0" : "0 0 84px", minHeight: "60px", height: "84px", marginTop: "3px", cursor: "pointer" },
     });
-    this.download = element("a", { style: { color: "inherit" }, download: "" }, "Download");
+    this.download = element("a", { style: { color: "inherit" }, download: "" }, say("Download"));
     const loop = element("button", { type: "button", "aria-pressed": "true", onclick: () => {
       this.video.loop = !this.video.loop;
       loop.setAttribute("aria-pressed", String(this.video.loop));
-    } }, "Loop");
-    const next = element("button", { type: "button", title: "adds the next shot, which begins with this clip's last frame, and joins both", onclick: () => {
+    } }, say("Loop"));
+    const next = element("button", { type: "button", title: say("adds the next shot, which begins with this clip's last frame, and joins both"), onclick: () => {
       const decode = before(node, "NavaDecode"); // as the graph is now: it may have grown since
       if (decode) nextShot(decode);
-    } }, "Use last frame for a next shot");
+    } }, say("Use last frame for a next shot"));
     this.canvas.addEventListener("click", (event) => this.seek(event.offsetX / this.canvas.clientWidth));
     this.canvas.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];

@@ -5,6 +5,7 @@ import { castOf } from "./nava_cast.js";
 import { addPanel, Asking, element, voiceColor, watch } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, feed, linkAt, silenced } from "./nava_graph.js";
+import { say, told } from "./nava_words.js";
 
 const TAG = /<S(?::([^<>]*))?>|<E>/g;
 
@@ -108,25 +109,26 @@ function parts(report, voices, label, brief) {
   const made = [];
   const lines = report.lines.length;
   if (report.tokens != null) {
-    const count = `${report.exact ? "" : "about "}${report.tokens} of ${report.limit} tokens`;
-    const summary = `${label ? `${label}: ` : ""}${count} · ${lines === 1 ? "1 spoken line" : `${lines} spoken lines`}`;
+    const count = say(report.exact ? "{tokens} of {limit} tokens" : "about {tokens} of {limit} tokens", report);
+    const summary = `${label ? `${label}: ` : ""}${count} · ${say(lines === 1 ? "1 spoken line" : "{count} spoken lines", { count: lines })}`;
     made.push(element("div", { class: report.tokens > report.limit ? "nava-bad" : "nava-quiet" }, summary));
   }
-  for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, problem));
-  for (const warning of report.warnings) made.push(element("div", { class: "nava-bad" }, warning));
-  for (const hint of report.hints) made.push(element("div", { class: "nava-quiet" }, hint));
+  for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, told(problem)));
+  for (const warning of report.warnings) made.push(element("div", { class: "nava-bad" }, told(warning)));
+  for (const hint of report.hints) made.push(element("div", { class: "nava-quiet" }, told(hint)));
   for (const piece of pieces(report.prompt).filter((p) => p.spoken)) {
     const line = report.lines[piece.line] ?? {};
     if (brief && line.voice == null && !line.lost && piece.text.trim()) continue;
     const color = voiceColor(line.voice);
-    const who = line.name === "-" ? "no voice" : voices[line.voice]?.name || line.name || (line.voice == null ? "" : `voice ${line.voice + 1}`);
+    const numbered = line.voice == null ? "" : say("voice {number}", { number: line.voice + 1 });
+    const who = line.name === "-" ? say("no voice") : voices[line.voice]?.name || line.name || numbered;
     made.push(
       element(
         "div",
         { class: "nava-line", style: { borderColor: color } },
         who ? element("b", { style: { color } }, `${who}: `) : null,
-        piece.text.trim() || element("span", { class: "nava-bad" }, "(empty)"),
-        line.lost ? element("span", { class: "nava-bad" }, " (beyond the limit)") : null,
+        piece.text.trim() || element("span", { class: "nava-bad" }, say("(empty)")),
+        line.lost ? element("span", { class: "nava-bad" }, ` ${say("(beyond the limit)")}`) : null,
       ),
     );
   }
@@ -202,7 +204,7 @@ class PromptView {
       this.paint();
     } else {
       this.asking.forget();
-      this.panel.replaceChildren(element("div", { class: "nava-quiet" }, "The prompt comes from another node."));
+      this.panel.replaceChildren(element("div", { class: "nava-quiet" }, say("The prompt comes from another node.")));
     }
     if (!host) paintSockets(node, this.voices);
   }

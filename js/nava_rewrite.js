@@ -1,6 +1,7 @@
 // Rewriting: the result with what was added, kept by a button, written anew, or taken back.
 import { app } from "../../scripts/app.js";
 import { addPanel, after, element, widgetOf } from "./nava_dom.js";
+import { say, told } from "./nava_words.js";
 
 function set(node, name, value) {
   const widget = widgetOf(node, name);
@@ -15,7 +16,7 @@ function attach(node) {
   after(node, "onExecuted", (output) => {
     const shown = output?.nava_rewrite?.[0];
     if (!shown) return;
-    const button = (label, action) => element("button", { type: "button", onclick: action }, label);
+    const button = (label, action) => element("button", { type: "button", onclick: action }, say(label));
     const buttons = element(
       "div",
       { class: "nava-row" },
@@ -29,7 +30,7 @@ function attach(node) {
     );
     const marked = { backgroundColor: "color-mix(in srgb, #4fae5f 30%, transparent)" };
     const text = shown.pieces.map(([added, piece]) => element("span", added && shown.rewritten ? { style: marked } : {}, piece));
-    const notes = shown.notes.map((note) => element("div", { class: "nava-bad" }, note));
+    const notes = shown.notes.map((note) => element("div", { class: "nava-bad" }, told(note)));
     panel.replaceChildren(buttons, ...notes, element("div", { style: { whiteSpace: "pre-wrap" } }, ...text));
   });
 }

@@ -3,6 +3,7 @@ import { app } from "../../scripts/app.js";
 import { addPanel, Asking, element, watch } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, feed } from "./nava_graph.js";
+import { say, told } from "./nava_words.js";
 
 const NAMES = ["mode", "width", "height", "seconds", "batch_size"];
 
@@ -30,7 +31,7 @@ function aspectDrawing(width, height) {
   const scale = side / Math.max(width, height, 1);
   return element("span", {
     role: "img",
-    "aria-label": `aspect ${width} by ${height}`,
+    "aria-label": say("aspect {width} by {height}", { width, height }),
     style: {
       display: "inline-block",
       width: `${Math.max(2, width * scale)}px`,
@@ -64,13 +65,13 @@ function parts(node, host, values, report) {
   }
   if (report) {
     const said = [];
-    if (values.mode !== "audio") said.push(`${report.frames} frames`);
-    said.push(`${report.seconds.toFixed(2)} s`);
-    if (values.mode !== "video") said.push(`${report.audio_steps} audio steps`);
-    if (!values.small) said.push(`about ${report.memory} a pass`);
+    if (values.mode !== "audio") said.push(say("{count} frames", { count: report.frames }));
+    said.push(say("{seconds} s", { seconds: report.seconds.toFixed(2) }));
+    if (values.mode !== "video") said.push(say("{count} audio steps", { count: report.audio_steps }));
+    if (!values.small) said.push(say("about {memory} a pass", report));
     made.push(element("div", {}, said.join(" · ")));
-    for (const hint of values.small ? [] : report.hints) made.push(element("div", { class: "nava-quiet" }, hint));
-    for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, problem));
+    for (const hint of values.small ? [] : report.hints) made.push(element("div", { class: "nava-quiet" }, told(hint)));
+    for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, told(problem)));
   }
   return made;
 }

@@ -2,6 +2,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { nodeAt } from "./nava_graph.js";
+import { say, told } from "./nava_words.js";
 
 const MOST = 3; // at a time; more are counted
 const LONGEST = 300; // characters
@@ -12,9 +13,9 @@ app.registerExtension({
     api.addEventListener("executed", ({ detail }) => {
       const node = nodeAt(detail.display_node ?? detail.node);
       if (!node?.comfyClass?.startsWith("Nava")) return;
-      const texts = (detail.output?.text ?? []).map((text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text));
+      const texts = (detail.output?.text ?? []).map(told).map((text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text));
       const shown = texts.slice(0, MOST);
-      if (texts.length > MOST) shown.push(`and ${texts.length - MOST} more; ComfyUI's log has them all`);
+      if (texts.length > MOST) shown.push(say("and {count} more; ComfyUI's log has them all", { count: texts.length - MOST }));
       for (const text of shown) {
         app.extensionManager.toast.add({ severity: "warn", summary: node.title, detail: text, life: 12000 });
       }

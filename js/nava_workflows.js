@@ -1,5 +1,6 @@
 // The shipped workflows as they open: in the editor's language, and with model files that are here.
 import { app } from "../../scripts/app.js";
+import { chinese, say } from "./nava_words.js";
 
 // Names under which the released files also exist: fp8, bf16, other precisions of the same model.
 const LOADERS = {
@@ -10,8 +11,7 @@ const LOADERS = {
   NavaVoiceEncoderLoader: ["encoder_name", "audio_encoders", /vb2\+vox2|^(?!.*nava_).*redimnet/i],
 };
 
-const chinese = () => String(app.extensionManager?.setting?.get("Comfy.Locale") ?? "").startsWith("zh");
-
+let lastSaid = null; // what was said of the workflow before: it would lie over this one
 /** Every widget that a file of ours stores: {node, name, value, write}. Promoted ones are written where they count. */
 function storedWidgets(data) {
   const definitions = data.definitions?.subgraphs ?? [];
@@ -103,15 +103,16 @@ async function chooseFiles(data) {
       }
     });
   }
-  const size = `${set.size.width}×${set.size.height}, ${set.size.seconds} s`;
-  app.extensionManager.toast.add({
+  const size = `${set.size.width}×${set.size.height}, ${say("{seconds} s", set.size)}`;
+  const { toast } = app.extensionManager;
+  if (lastSaid) toast.remove(lastSaid);
+  lastSaid = {
     severity: "info",
     life: 15000,
-    summary: chinese() ? `使用 ${set.name}` : `Opened with ${set.name}`,
-    detail: chinese()
-      ? `这里没有 NAVA 的模型文件，改用小模型：${size}，${set.steps} 步。`
-      : `NAVA's own model files are not here. The small files that are were chosen instead, at ${size} and ${set.steps} steps.`,
-  });
+    summary: say("Opened with {name}", { name: say(set.name) }),
+    detail: say("NAVA's own model files are not here. The small files that are were chosen instead, at {size} and {steps} steps.", { size, steps: set.steps }),
+  };
+  toast.add(lastSaid);
 }
 
 app.registerExtension({

@@ -1,8 +1,15 @@
 """The shipped workflows in the real editor: they queue what we queue, with files that are here, in its language."""
 
+import re
+
 import pytest
+import torch
 from shipped import ALL, BY_KEY
 from workflow import load, to_api
+
+from nava_core import prompt as prompts
+from nava_core.sizes import check_side
+from nava_core.voice import doubts
 
 
 def open_in(editor, document):
@@ -80,5 +87,55 @@ def test_chinese_editor_shows_chinese(editor):
         assert "模型文件" in note
         assert "安娜（低声" in of_kind(queued(editor), "NavaDialogue")[0]["script"]
         assert of_kind(queued(editor), "NavaVoice")[0]["name"] == "安娜"
+        panels_speak_chinese(editor)
     finally:
         editor.evaluate("window.app.extensionManager.setting.set('Comfy.Locale', 'en')")
+
+
+def panels_speak_chinese(editor):
+    """The panel of the open workflow, and every sentence that the core has for it; the user's words stay as they are."""
+    panel = "document.querySelector('.nava-front')?.innerText ?? ''"
+    editor.wait_for_function(f"({panel}).includes('句台词') && ({panel}).includes('音频步')", timeout=60_000)
+    text = editor.evaluate(panel)
+    assert "个 token 中的" in text and "帧" in text and not re.search("spoken|frames|steps|about", text)
+    editor.evaluate(
+        """() => { const n = window.app.graph.nodes.find((n) => n.isSubgraphNode?.());
+            n.widgets.find((w) => w.label === "台词").value = "no colon" }"""
+    )
+    editor.wait_for_function(f"({panel}).includes('第 1 行“no colon”：请写成')", timeout=60_000)
+    theirs = editor.evaluate(
+        "(said) => import(window.comfyAPI.api.api.fileURL('/extensions/ComfyUI-NAVA/nava_words.js')).then((m) => said.map(m.told))",
+        list(SAID),
+    )
+    assert dict(zip(SAID, theirs, strict=True)) == SAID
+
+
+def failing(action) -> str:
+    with pytest.raises(ValueError) as raised:
+        action()
+    return str(raised.value)
+
+
+def bound(text, *voices):
+    """The warnings or the fault of a prompt of which one spoken line, the second, is cut off."""
+    prompt = prompts.parse(text)
+    tokens = prompts.Tokens([], [1, None][: len(prompt.names)], 600)
+    return prompts.bind_voices(prompt, tokens, voices).warnings
+
+
+SAID = {
+    prompts.parse("a <S>width").problems[0]: "有一句台词没有用 <E> 结束，位置：“a <S>width”",
+    prompts.parse("keep<E>").problems[0]: "<E> 之前没有 <S>，位置：“keep<E>”",
+    prompts.parse("<s>a").problems[0]: "“<s>”不是标记：台词写成 <S>话<E>，用大写字母",
+    failing(lambda: bound("<S:Eva>a<E>")): "<S:Eva> 所指的音色没有连接（音色：没有连接）",
+    failing(lambda: bound("<S:Eva>a<E><S:keep>b<E>", "Anna", "Ben")): (
+        "<S:Eva> 所指的音色没有连接；<S:keep> 所指的音色没有连接（音色：Anna, Ben）"
+    ),
+    failing(lambda: bound("a", "Anna", "anna")): "有两个连接的音色都叫“Anna”：请给它们不同的名字",
+    bound("<S>a<E><S>b<E>")[0]: "第 2 句台词超出模型的 512 个 token，会丢失：请缩短提示词",
+    bound("<S><E>")[0]: "第 1 句台词是空的：请在 <S> 和 <E> 之间写上话",
+    bound("a", "Anna")[0]: "没有台词使用音色 Anna",
+    failing(lambda: check_side(100, "height")): "高 是 100，NAVA 需要 32 的倍数：请用 96 或 128",
+    doubts(torch.zeros(1, 9000), 9000)[0]: "录音只有 1.0 秒；5 到 15 秒清晰的说话效果最好",
+    doubts(torch.zeros(1, 9000), 9000)[1]: "录音是静音",
+}

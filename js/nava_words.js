@@ -1,0 +1,154 @@
+// The panels' words in the language of the editor: English as it stands in the code, and Chinese from here.
+import { app } from "../../scripts/app.js";
+
+export const chinese = () => String(app.extensionManager?.setting?.get("Comfy.Locale") ?? "").startsWith("zh");
+
+// {…} stands for what differs from case to case.
+const CHINESE = {
+  // the prompt's panel
+  "{tokens} of {limit} tokens": "{limit} 个 token 中的 {tokens} 个",
+  "about {tokens} of {limit} tokens": "{limit} 个 token 中的约 {tokens} 个",
+  "1 spoken line": "1 句台词",
+  "{count} spoken lines": "{count} 句台词",
+  "no voice": "无音色",
+  "voice {number}": "音色 {number}",
+  "(empty)": "（空）",
+  "(beyond the limit)": "（超出上限）",
+  "The prompt comes from another node.": "提示词来自另一个节点。",
+  // what the server finds in a prompt
+  "near “{words}”": "位置：“{words}”",
+  "<E> without an <S> before it, {where}": "<E> 之前没有 <S>，{where}",
+  "{tag} inside a spoken line that has no <E> yet, {where}": "台词还没有用 <E> 结束，其中又出现 {tag}，{where}",
+  "{tag} names nobody, {where}: write <S> or <S:Name>": "{tag} 没有名字，{where}：请写 <S> 或 <S:名字>",
+  "“{words}” is no tag: spoken lines are written <S>words<E>, in capital letters": "“{words}”不是标记：台词写成 <S>话<E>，用大写字母",
+  "a spoken line is never closed with <E>, {where}": "有一句台词没有用 <E> 结束，{where}",
+  "and {count} more of this kind": "以及另外 {count} 处同类问题",
+  "two connected voices are named {name}: give each a name of its own": "有两个连接的音色都叫“{name}”：请给它们不同的名字",
+  "{names} (voices: {known})": "{names}（音色：{known}）",
+  "<S:{name}> names a voice that is not connected": "<S:{name}> 所指的音色没有连接",
+  "none connected": "没有连接",
+  "spoken line {number} lies beyond the model's {limit} tokens and is lost: shorten the prompt":
+    "第 {number} 句台词超出模型的 {limit} 个 token，会丢失：请缩短提示词",
+  "spoken line {number} is empty: write its words between <S> and <E>": "第 {number} 句台词是空的：请在 <S> 和 <E> 之间写上话",
+  "no spoken line uses the voice {name}": "没有台词使用音色 {name}",
+  "number {number}": "第 {number} 个",
+  "{tokens} tokens, the model reads the first {limit}": "共 {tokens} 个 token，模型只读前 {limit} 个",
+  "the prompt has {tokens} tokens, the model reads the first {limit}": "提示词有 {tokens} 个 token，模型只读前 {limit} 个",
+  "“{words}” stands in quotation marks: if somebody says it, wrap it in <S>…<E>": "“{words}”在引号里：如果是有人说的话，请用 <S>…<E> 包住",
+  "row {number}, “{row}”: write it as “Name (how it is said): words”": "第 {number} 行“{row}”：请写成“名字（怎么说）：话”",
+  "row {number}, “{row}”: the words may not contain < or >": "第 {number} 行“{row}”：话里不能有 < 或 >",
+  "row {number}: {fault}; write it as “Name: look”": "第 {number} 行：{fault}；请写成“名字：外貌”",
+  "row {number}, “{row}”: in brackets stands a colour such as {colour}": "第 {number} 行“{row}”：括号里应是颜色，例如 {colour}",
+  "there is no saved cast {name}: choose another file in NAVA Cast": "没有保存过的角色表 {name}：请在“NAVA 角色表”中另选文件",
+  "there are two characters named {name}": "有两个角色都叫“{name}”",
+  "voice {number} has no name and there is no character left for it: name it": "第 {number} 个音色没有名字，也没有剩下的角色可给它：请给它名字",
+  // the size's panel
+  "aspect {width} by {height}": "宽高比 {width}：{height}",
+  "{count} frames": "{count} 帧",
+  "{count} audio steps": "{count} 个音频步",
+  "about {memory} a pass": "每一遍约 {memory}",
+  "far from the sizes that the model was trained on: expect a worse picture": "与模型训练过的尺寸相差很大：画面会变差",
+  "longer than the {seconds} s that the model was trained on": "超过模型训练过的 {seconds} 秒",
+  "{side} is {pixels}, NAVA needs a multiple of {step}: use {low} or {high}": "{side} 是 {pixels}，NAVA 需要 {step} 的倍数：请用 {low} 或 {high}",
+  width: "宽",
+  height: "高",
+  // the live view
+  "preview of the clip as it forms": "正在形成的片段的预览",
+  "spectrogram of the sound as it forms": "正在形成的声音的频谱",
+  "Step {step} of {total}": "第 {step} 步，共 {total} 步",
+  "{seconds} s a step": "每步 {seconds} 秒",
+  "{time} left": "还需 {time}",
+  done: "完成",
+  "{seconds} s": "{seconds} 秒",
+  "{minutes} min {seconds} s": "{minutes} 分 {seconds} 秒",
+  "Passes: {names}": "计算：{names}",
+  prompt: "提示词",
+  negative: "负面提示词",
+  alignment: "对齐",
+  timbre: "音色",
+  "Show the last clip": "显示上一个片段",
+  // the player
+  "waveform and spectrogram: click or arrow keys to seek": "波形和频谱：点击或用方向键跳转",
+  Download: "下载",
+  Loop: "循环",
+  "adds the next shot, which begins with this clip's last frame, and joins both": "添加从这个片段的末帧开始的下一个镜头，并把两者连接起来",
+  "Use last frame for a next shot": "用末帧做下一个镜头",
+  "Last frame": "末帧",
+  // cast and rewriting
+  "play {name}": "播放 {name}",
+  "(no voice)": "（无音色）",
+  "saved as {name}": "已保存为 {name}",
+  keep: "保留",
+  rewrite: "重写",
+  "undo rewrite": "撤销改写",
+  "none of {tries} tries came out clean, this one was mended ({faults}): read it before use": "试了 {tries} 次都不合格，这一次经过修正（{faults}）：使用前请读一遍",
+  "the prompt was left as it is: {reason}": "提示词保持原样：{reason}",
+  "no language model is connected: the prompt was left as it is": "没有连接语言模型：提示词保持原样",
+  "the language model gave no text": "语言模型没有给出文字",
+  "it changed, dropped or invented spoken lines": "它改动、漏掉或编造了台词",
+  "it repeated itself": "它重复了内容",
+  "it was longer than the {limit} tokens that NAVA reads": "它超过 NAVA 能读的 {limit} 个 token",
+  "it did not answer in {language}": "它没有用要求的语言回答",
+  "it left out most of the prompt": "它漏掉了提示词的大部分内容",
+  "the spoken lines could not be put back": "台词无法放回原处",
+  // what nodes say of their input
+  "and {count} more; ComfyUI's log has them all": "以及另外 {count} 条，全部见 ComfyUI 的日志",
+  "{count} pictures came in; only the first is used. Turn each_picture on to make a clip from each.": "输入了 {count} 张图片，只用第一张。打开“每张图片”可为每张各做一个片段。",
+  "several recordings came in; only the first is heard": "输入了多段录音，只听第一段",
+  "the recording lasts {seconds} s; 5 to 15 s of clean speech work best": "录音只有 {seconds} 秒；5 到 15 秒清晰的说话效果最好",
+  "the recording lasts {seconds} s; only the first {most} s are used": "录音长 {seconds} 秒，只用前 {most} 秒",
+  "the recording is silent": "录音是静音",
+  "the recording is clipped: record it more quietly": "录音削波：请用较低的音量重新录制",
+  "held: {parts}": "保持：{parts}",
+  "nothing is held: strength is 0": "没有保持任何部分：强度为 0",
+  "{held} s of the clip are held; it will last {total} s": "保持片段的 {held} 秒；总长将为 {total} 秒",
+  "{found} s of sound in a clip of {seconds} s": "{seconds} 秒的片段中有 {found} 秒声音",
+  "the model was trained up to {seconds} s: use a context window node for longer ones": "模型训练到 {seconds} 秒：更长的片段请用上下文窗口节点",
+  // what opens with a shipped workflow
+  "Opened with {name}": "使用 {name} 打开",
+  "NAVA's own model files are not here. The small files that are were chosen instead, at {size} and {steps} steps.":
+    "这里没有 NAVA 的模型文件，改用小模型：{size}，{steps} 步。",
+  "the random tiny set": "随机的微型模型",
+};
+
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+
+/** A text of the panels, with its {values}. */
+export const say = (text, values = {}) => fill((chinese() && CHINESE[text]) || text, values);
+
+// Sentences of the server with gaps: those with most fixed words first; of too few one cannot be sure.
+const fixed = (text) => text.replace(/\{\w+\}/g, "").length;
+const SENTENCES = Object.keys(CHINESE)
+  .filter((text) => text.includes("{") && fixed(text) >= 6)
+  .sort((a, b) => fixed(b) - fixed(a))
+  .map((text) => ({ text, parts: text.split(/\{\w+\}/), names: [...text.matchAll(/\{(\w+)\}/g)].map((found) => found[1]) }));
+// Gaps in which the server's own words stand; in all others stand numbers and the user's, which stay as they are.
+const OWN_WORDS = ["where", "names", "known", "reason", "faults", "fault", "side"];
+
+/** What stands in the gaps of a sentence: each fixed part where it first occurs, the last one at the end; or null. */
+function match(text, { parts, names }) {
+  if (!text.startsWith(parts[0]) || !text.endsWith(parts.at(-1))) return null;
+  const end = text.length - parts.at(-1).length;
+  const values = {};
+  let from = parts[0].length;
+  for (const [i, name] of names.entries()) {
+    const to = i === names.length - 1 ? end : text.indexOf(parts[i + 1], from);
+    if (to < from || to > end) return null;
+    values[name] = text.slice(from, to);
+    from = to + parts[i + 1].length;
+  }
+  return values;
+}
+
+/** What the server said, in English, in the language of the editor; as it is where there are no words for it. */
+export function told(text) {
+  if (!chinese() || text.length > 2000) return text;
+  if (Object.hasOwn(CHINESE, text)) return CHINESE[text];
+  for (const sentence of SENTENCES) {
+    const values = match(text, sentence);
+    if (!values) continue;
+    for (const name of OWN_WORDS.filter((n) => n in values)) values[name] = values[name].split("; ").map(told).join("；");
+    return fill(CHINESE[sentence.text], values);
+  }
+  return text;
+}
