@@ -807,7 +807,7 @@ OFFSET = (80, 100)
 COLUMN, HEIGHT = 340, 540
 PICTURE = 210  # the width of one of two pictures
 LOWEST = 610  # where a folded note can stand
-NOTE = 270  # what a note needs, so that nothing of it is cut
+NOTE = 300  # what a note needs, so that nothing of it is cut
 FOLDED = 30  # of the folded note, so that it does not count when the editor fits the view
 
 
