@@ -44,6 +44,9 @@ class Layout:
     joint: bool = True
     options: dict = field(default_factory=dict)  # passed through to the attention function
     text_memory: dict | None = None  # keys and values of the context, kept from pass to pass of one sampling run
+    # Takes the place of `attention_here` where several processes share the sequence (see `parallel.Ranks`); then all of
+    # the above describes the stretch that this process has.
+    attention: Callable[..., list[Tensor]] | None = None
 
     @property
     def apart(self) -> list[Part]:
@@ -187,6 +190,23 @@ class Attention(nn.Module):
         return getattr(self, "o" + suffix)(x)
 
 
+def attention_here(
+    attend: Callable[..., Tensor], q: list[Tensor], k: list[Tensor], v: list[Tensor], heads: int, layout: Layout
+) -> list[Tensor]:
+    """What each part's tokens see, `[B, n, dim]` each, from q, k, v of the parts. The lists are emptied."""
+    sizes = [x.shape[1] for x in q]
+    if not layout.masked:
+        for x in (q, k, v):
+            x[:] = [joined(x)]
+    elif len(q) == 1:
+        for x in (q, k, v):
+            x[:] = x[0].split([layout.video_tokens, layout.audio_tokens], dim=1)
+    seen = [attend(*qkv, heads, **layout.options) for qkv in zip(q, k, v, strict=True)]
+    for x in (q, k, v):
+        x.clear()
+    return [joined(seen)] if len(sizes) == 1 else list(seen[0].split(sizes, dim=1)) if len(seen) == 1 else seen
+
+
 class SelfAttention(Attention):
     def forward(self, tokens: list[Tensor], parts: list[Part], layout: Layout) -> list[Tensor]:
         """`tokens`: what each part attends with, `[B, n, dim]`; the list is emptied. Returns as many updates."""
@@ -199,19 +219,7 @@ class SelfAttention(Attention):
         k = [turned(self.k_of(x, part.suffix), part) for x, part in zip(tokens, parts, strict=True)]
         v = [self.v_of(x, part.suffix) for x, part in zip(tokens, parts, strict=True)]
         tokens.clear()  # before more memory is taken
-        if not layout.masked:
-            q = [joined(q)]
-            k = [joined(k)]
-            v = [joined(v)]
-        elif len(parts) == 1:
-            n = layout.video_tokens
-            q, k, v = ([x[:, :n], x[:, n:]] for (x,) in (q, k, v))
-        seen = [self.attend(*qkv, self.heads, **layout.options) for qkv in zip(q, k, v, strict=True)]
-        del q, k, v
-        if len(parts) == 1:
-            seen = [joined(seen)]
-        elif len(seen) == 1:
-            seen = list(seen[0].split([part.end - part.start for part in parts], dim=1))
+        seen = (layout.attention or attention_here)(self.attend, q, k, v, self.heads, layout)
         return [self.o_of(seen.pop(0), part.suffix) for part in parts]
 
 

@@ -76,6 +76,7 @@ class NavaTransformer(nn.Module):
         self.head = Head(c.dim, c.vid_out_dim * pt * ph * pw, c.eps, parts)
         self.head_audio = Head(c.dim, c.audio_out_dim, c.eps, parts)
         self._last_rotation: tuple[tuple, Tensor] | None = None
+        self.ranks = None  # a `parallel.Ranks` where several processes work on each pass together
 
     def forward(
         self,
@@ -146,6 +147,9 @@ class NavaTransformer(nn.Module):
         if torch.is_grad_enabled():  # keys and values of one step's graph are of no use to the next
             text_memory = None
         layout = replace(layout, joint=joint, options=options or {}, text_memory=text_memory)
+        shared = None if self.ranks is None else self.ranks.share(layout, self.config)
+        if shared is not None:
+            streams, layout = shared.own(streams), shared.layout
         t = torch.stack([timestep * factor for factor in factors], dim=1)
         e = self.time_embedding(timestep_sinusoid(t, self.config.freq_dim).to(streams[0].dtype))
         e0 = self.time_projection(e).unflatten(-1, (6, -1))
@@ -161,11 +165,12 @@ class NavaTransformer(nn.Module):
         begin(None)
 
         (x,), n = streams, layout.video_tokens
-        video_out = audio_out = None
+        video_out = self.head(x[:, :n], e, layout.video_rows) if layout.video_tokens else None
+        audio_out = self.head_audio(x[:, n:], e, layout.audio_rows) if layout.audio_tokens else None
+        if shared is not None:
+            video_out, audio_out = shared.whole(video_out, audio_out)
         if video is not None:
-            video_out = self._unpatch(self.head(x[:, :n], e, layout.video_rows), grid)[..., : size[0], : size[1]]
-        if audio is not None:
-            audio_out = self.head_audio(x[:, n:], e, layout.audio_rows)
+            video_out = self._unpatch(video_out, grid)[..., : size[0], : size[1]]
         return video_out, audio_out
 
     def weights_ahead(self, device, options: dict) -> Callable[[nn.Module | None], None]:
