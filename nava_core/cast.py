@@ -234,7 +234,11 @@ def save_cast(cast: Cast, folder: Path, name: str, recordings: bool = False) -> 
     """
     if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or not name.isprintable() or len(name) > 100:
         raise CastError(f"{short(name)!r} cannot be a file name: use letters, digits, spaces, - and _")
-    content = to_bytes(cast, recordings)
+    return keep(to_bytes(cast, recordings), folder, name)
+
+
+def keep(content: bytes, folder: Path, name: str) -> Path:
+    """The file that holds this content, written where there is none; it appears whole, whatever ends this process."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as aside:
         whole = Path(aside) / "whole"
@@ -251,7 +255,7 @@ def save_cast(cast: Cast, folder: Path, name: str, recordings: bool = False) -> 
 
 
 def appear(whole: Path, path: Path) -> None:
-    """Give a finished file its name at once, whatever ends this process meanwhile. Raises FileExistsError."""
+    """Give a finished file its name. Raises FileExistsError."""
     try:
         os.link(whole, path)
     except FileExistsError:

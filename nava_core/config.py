@@ -13,8 +13,30 @@ ROPE_TOKENS = (
 RELEASED_HEAD_DIM = 128
 
 
+# A stranger's file may ask for no more: what it names is built, if only in outline, before it is compared with its weights.
+MOST_LAYERS, MOST_WIDTH, MOST_PATCH = 200, 1 << 17, 16
+
+
 class ConfigError(ValueError):
     """A file's shapes or metadata do not describe a NAVA transformer."""
+
+
+def whole(value, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def unusable(name: str, value) -> str | None:
+    """What is wrong with one value of a configuration, or None."""
+    if name == "add_spk_emb":
+        return None if isinstance(value, bool) else "expected true or false"
+    if name == "patch_size":
+        fits = isinstance(value, (list, tuple)) and len(value) == 3 and all(whole(v, 1, MOST_PATCH) for v in value)
+        return None if fits else f"expected three numbers from 1 to {MOST_PATCH}"
+    if name in ("eps", "temporal_rope_scaling_factor"):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6
+        return None if fits else "expected a positive number"
+    low, high = (0, MOST_LAYERS) if name.endswith("_layers") else (1, MOST_WIDTH)
+    return None if whole(value, low, high) else f"expected a whole number from {low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +62,10 @@ class NavaConfig:
     voice_dim: int = 192
 
     def __post_init__(self):
+        for field in fields(self):
+            fault = unusable(field.name, getattr(self, field.name))
+            if fault:
+                raise ConfigError(f"{field.name} is {str(getattr(self, field.name))[:40]}, {fault}")
         object.__setattr__(self, "patch_size", tuple(self.patch_size))
         if self.dim % self.num_heads or self.head_dim % 2:
             raise ConfigError(f"dim {self.dim} does not split into {self.num_heads} heads of even size")
@@ -83,7 +109,7 @@ class NavaConfig:
         """Read a `nava_config` entry; its values win over `inferred` ones. Unknown keys are ignored."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"the file's nava_config metadata is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError("the file's nava_config metadata is not a JSON object")
@@ -105,10 +131,11 @@ class NavaConfig:
             return shapes[key]
 
         def count(prefix: str) -> int:
-            return 1 + max((int(k.split(".")[1]) for k in shapes if k.startswith(prefix)), default=-1)
+            numbers = (k.split(".")[1] for k in shapes if k.startswith(prefix))
+            return 1 + max((int(n) for n in numbers if n.isdecimal() and len(n) < 10), default=-1)
 
         dim, vid_in, *patch = shape("patch_embedding.weight", 5)
-        patch_volume = math.prod(patch)
+        patch_volume = max(1, math.prod(patch))
         inferred = {
             "dim": dim,
             "num_heads": max(1, dim // RELEASED_HEAD_DIM),

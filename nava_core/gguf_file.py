@@ -1,6 +1,8 @@
 """GGUF files, read and written with the `gguf` package where it is installed."""
 
 import math
+import mmap
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from .ggml_blocks import BLOCKS, quantized
 SHAPE = "comfy.gguf.orig_shape."  # GGUF holds at most 4 dimensions; converters keep the fifth here
 CONFIG = "nava_config"
 ARCHITECTURE = "nava"
+SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes, by kind of value
+STRING, ARRAY = 8, 9
+MOST_TENSORS, MOST_VALUES = 100_000, 1_000_000
 
 
 def package(name: str):
@@ -38,6 +43,7 @@ def read_gguf(
     path = Path(path)
     gguf = package(path.name)
     try:
+        refuse_endless(path)
         reader = gguf.GGUFReader(path)
         weights, shapes = {}, {}
         for tensor in reader.tensors:
@@ -51,9 +57,63 @@ def read_gguf(
                 values = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
                 weights[name] = values.to(dtype).reshape(shape)
         config = reader.get_field(CONFIG)
-    except (ValueError, KeyError, IndexError, OSError, NotImplementedError, RuntimeError) as error:
+        metadata = {} if config is None else {CONFIG: bytes(config.parts[config.data[0]]).decode()}
+    except (
+        ValueError, KeyError, IndexError, TypeError, OSError, ArithmeticError, NotImplementedError, RuntimeError, struct.error
+    ) as error:  # fmt: skip
         raise unreadable(path, error) from error
-    return weights, shapes, {} if config is None else {CONFIG: bytes(config.parts[config.data[0]]).decode()}
+    return weights, shapes, metadata
+
+
+def refuse_endless(path: Path) -> None:
+    """Raise ValueError for a header that names more than its file can hold: the reader would count to it, one by one."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        magic, version, tensors, entries = struct.unpack_from("<4sIQQ", data)
+        if magic != b"GGUF" or version not in (2, 3):
+            raise ValueError("no GGUF file of version 2 or 3")
+        at = struct.calcsize("<4sIQQ")
+        if tensors > MOST_TENSORS or entries > MOST_TENSORS:
+            raise ValueError(f"it claims {tensors} tensors and {entries} entries")
+        for _ in range(entries):
+            at = after_string(data, at)
+            at = after_value(data, at + 4, *struct.unpack_from("<I", data, at))
+        for _ in range(tensors):
+            at = after_string(data, at)
+            (dims,) = struct.unpack_from("<I", data, at)
+            if dims > 8:
+                raise ValueError(f"a tensor of {dims} dimensions")
+            at += 4 + 8 * dims + 4 + 8
+            within(data, at)
+
+
+def within(data, at: int) -> int:
+    if at > len(data):
+        raise ValueError("its header goes on behind its end")
+    return at
+
+
+def after_string(data, at: int) -> int:
+    (length,) = struct.unpack_from("<Q", data, at)
+    return within(data, at + 8 + length)
+
+
+def after_value(data, at: int, kind: int) -> int:
+    """Where a value of this kind ends that begins at `at`."""
+    if kind in SIZES:
+        return within(data, at + SIZES[kind])
+    if kind == STRING:
+        return after_string(data, at)
+    if kind != ARRAY:
+        raise ValueError(f"a value of unknown kind {kind}")
+    inner, count = struct.unpack_from("<IQ", data, at)
+    at += 12
+    if count > MOST_VALUES or inner == ARRAY:
+        raise ValueError(f"an array of {count} values of kind {inner}")
+    if inner in SIZES:
+        return within(data, at + count * SIZES[inner])
+    for _ in range(count):
+        at = after_value(data, at, inner)
+    return at
 
 
 def stored_shape(shape: tuple[int, ...], packed: bool) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 SAMPLE_RATE = 16000
 EPS = 1e-6  # of every LayerNorm
 HEADS = 4
+MOST = {"F": 512, "C": 512, "embed_dim": 4096, "hop_length": 4096}  # of a model_config; of anything else 64
 
 
 class UnsupportedConfig(ValueError):
@@ -43,6 +44,8 @@ class ReDimNetConfig:
     @classmethod
     def from_dict(cls, config: dict) -> "ReDimNetConfig":
         """Read a checkpoint's `model_config`; raises UnsupportedConfig naming the field that cannot be honoured."""
+        if not isinstance(config, dict):
+            raise UnsupportedConfig("model_config is no dictionary")
         fixed = {"block_1d_type": "att", "block_2d_type": "convnext_like", "out_channels": None, "pooling_func": "ASTP"}
         for key, value in fixed.items():
             if config.get(key, value) != value:
@@ -57,7 +60,7 @@ class ReDimNetConfig:
                         f"model_config.stages_setup has kernels {kernels}, only [(3, 3)] is supported"
                     )
                 stages.append(Stage(stride, blocks, expansion, reduction))
-            return cls(
+            found = cls(
                 mels=config["F"],
                 channels=config["C"],
                 group_divisor=config["group_divisor"],
@@ -69,6 +72,24 @@ class ReDimNetConfig:
             )
         except KeyError as error:
             raise UnsupportedConfig(f"model_config has no {error.args[0]}") from error
+        except (TypeError, ValueError) as error:
+            if isinstance(error, UnsupportedConfig):
+                raise
+            raise UnsupportedConfig(f"model_config.stages_setup cannot be read ({error})") from error
+        found.refuse_absurd()
+        return found
+
+    def refuse_absurd(self) -> None:
+        """Raise UnsupportedConfig for sizes that no such network has: a stranger's file must not make us build them."""
+        sizes = {"F": self.mels, "C": self.channels, "group_divisor": self.group_divisor, "embed_dim": self.embed_dim}
+        sizes |= {"hop_length": self.hop, "stages_setup": len(self.stages)}
+        for stage in self.stages:
+            sizes |= {f"stages_setup ({k})": v for k, v in vars(stage).items() if not (k == "reduction" and v is None)}
+            for key, value in sizes.items():
+                if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST.get(key, 64):
+                    raise UnsupportedConfig(f"model_config.{key} is {str(value)[:40]}")
+        if not self.stages:
+            raise UnsupportedConfig("model_config.stages_setup is empty")
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -263,7 +284,8 @@ class ReDimNet(nn.Module):
     def __init__(self, config: ReDimNetConfig):
         super().__init__()
         channels = config.channels * config.mels
-        self.spec = Features(config.mels, config.hop)
+        with torch.device("cpu"):  # its filters are computed from values, also where only the outline is made
+            self.spec = Features(config.mels, config.hop)
         self.backbone = Backbone(config)
         self.pool = AttentivePooling(channels, config.global_context)
         self.bn = nn.BatchNorm1d(2 * channels)

@@ -1,7 +1,6 @@
 """Voices: from a recording to the 192 numbers that stand for its speaker (paper section 3.3)."""
 
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,13 +100,21 @@ def read_voice_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
                 metadata, weights = file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
             if "model_config" not in metadata:
                 raise CheckpointError(f"{path.name} has no model_config metadata: it is not a ReDimNet voice encoder")
-            return json.loads(metadata["model_config"]), weights
+            try:
+                return json.loads(metadata["model_config"]), weights
+            except (ValueError, RecursionError):
+                raise CheckpointError(f"{path.name}: its model_config metadata is not JSON") from None
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # a broken or hostile pickle ends the safe unpickler in any way
         raise unreadable(path, error) from error
     if not isinstance(content, dict) or not {"model_config", "state_dict"} <= content.keys():
         raise CheckpointError(f"{path.name} is not a ReDimNet voice encoder: it needs model_config and state_dict")
-    return content["model_config"], content["state_dict"]
+    weights = content["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise CheckpointError(f"{path.name} is not a ReDimNet voice encoder: its state_dict holds no weights by name")
+    return content["model_config"], weights
 
 
 def load_voice_encoder(path: str | Path) -> VoiceEncoder:
@@ -115,8 +122,13 @@ def load_voice_encoder(path: str | Path) -> VoiceEncoder:
     path = Path(path)
     config, weights = read_voice_checkpoint(path)
     try:
-        encoder = VoiceEncoder(ReDimNetConfig.from_dict(config))
-    except UnsupportedConfig as error:
+        sizes = ReDimNetConfig.from_dict(config)
+        with torch.device("meta"):  # what it would be, before memory is taken for it
+            outline = {k: v.shape for k, v in ReDimNet(sizes).state_dict().items()}
+        if any(outline.get(k) != w.shape for k, w in weights.items()) or outline.keys() - weights.keys():
+            raise UnsupportedConfig("its weights do not fit its own model_config")
+        encoder = VoiceEncoder(sizes)
+    except (UnsupportedConfig, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"{path.name}: {error}") from error
     try:
         encoder.network.load_state_dict(weights)

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import pickle
 from pathlib import Path
 from unittest import mock
 
@@ -69,7 +68,7 @@ def read_weights(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     files.refuse_foreign_content(Path(path))
     try:
         weights, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
-    except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except Exception as error:  # a broken or hostile pickle ends the safe unpickler in any way
         raise files.unreadable(Path(path), error) from error
     if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
         raise checkpoint.CheckpointError(f"{Path(path).name} holds no weights by name: it is not a model file")

@@ -1,6 +1,9 @@
 """Casts: rows, looks in prompts, files from strangers; composing a prompt from its parts."""
 
 import json
+import os
+import random
+import signal
 import struct
 import time
 
@@ -184,6 +187,26 @@ def test_hostile_text_takes_no_time(piece):
     except c.CastError as error:
         assert len(str(error)) < 700
     assert time.process_time() - start < 0.3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")
+def test_a_kill_while_saving_leaves_whole_casts_or_none(tmp_path):
+    """15 processes that save casts of 3 MB, killed at random moments."""
+    dice = random.Random(0)
+    content = c.to_bytes(c.Cast(tuple(c.Character(n, voice=voice(n, seconds=30)) for n in "ABC")), recordings=True)
+    for turn in range(15):
+        child = os.fork()
+        if child == 0:
+            try:
+                for number in range(1000):
+                    c.keep(content, tmp_path, f"{turn}_{number}")
+            finally:
+                os._exit(0)
+        time.sleep(dice.uniform(0.005, 0.06))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    saved = list(tmp_path.glob("*.safetensors"))
+    assert saved and all(len(c.load_cast(path).characters) == 3 for path in saved)
 
 
 # Composing

@@ -9,10 +9,9 @@ import zipfile
 
 import package
 import pytest
-import small_set
 from comfy_server import Server
 from PIL import Image
-from shipped import ALL, BY_KEY
+from shipped import ALL
 from support import HOST, ROOT
 from workflow import load, to_api
 
@@ -91,9 +90,7 @@ spec.loader.exec_module(pack)
 
 
 def test_a_clean_host_loads_it(unpacked):
-    """Every node of the list, every workflow in the template browser, help and names; and one of them makes its sound."""
-    small = small_set.chosen()
-    small.make(HOST, unpacked / "models")
+    """Every node of the list, every workflow in the template browser, and the names in Chinese."""
     with Server(HOST, unpacked) as server:
         info = server.get("/object_info")
         listed = json.loads((ROOT / "node_list.json").read_text(encoding="utf-8"))
@@ -104,10 +101,5 @@ def test_a_clean_host_loads_it(unpacked):
             served = server.get(f"/api/workflow_templates/comfyui-nava/{urllib.parse.quote(flow.file)}.json")
             assert served == load(flow.path) and to_api(served, info)
         assert server.get("/i18n")["zh"]["nodeDefs"].keys() == set(listed)
-        document = load(BY_KEY["nava_sound_effects"].path)
-        small.apply(document, info)
-        prompt = to_api(document, info)
-        next(n["inputs"] for n in prompt.values() if n["class_type"] == "NavaScheduler")["steps"] = 1
-        assert server.outputs(server.queue(prompt), ".flac")[0].stat().st_size > 1000
         log = server.log.read_text(encoding="utf-8", errors="replace")
         assert "IMPORT FAILED" not in log

@@ -73,7 +73,19 @@ def stored_values(node: dict, object_info: dict) -> dict:
 
 
 def to_api(workflow: dict, object_info: dict) -> dict:
-    """Convert an editor workflow, its subgraphs laid flat; object_info is the server's answer to /object_info."""
+    """Convert an editor workflow, its subgraphs laid flat; object_info is the server's answer to /object_info.
+
+    Raises WorkflowError for what is none, or cannot be laid flat.
+    """
+    try:
+        return laid_flat(workflow, object_info)
+    except WorkflowError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise WorkflowError(f"this is no editor workflow that can be read ({type(error).__name__}: {error})") from error
+
+
+def laid_flat(workflow: dict, object_info: dict) -> dict:
     prompt = {}
     flattener = Flattener(workflow, lambda node, name: stored_values(node, object_info).get(name))
     for plain in flattener.plain():
