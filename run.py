@@ -92,6 +92,11 @@ def longer(options: argparse.Namespace, _: list[str]) -> int:
     return in_environment(environment.prepare(), "tools/longer.py", *arguments)
 
 
+def soak(options: argparse.Namespace, _: list[str]) -> int:
+    arguments = ["--minutes", str(options.minutes), "--kills", str(options.kills), "--seed", str(options.seed)]
+    return in_environment(environment.prepare(), "tools/soak.py", *arguments, "--out", str(options.out.resolve()))
+
+
 def test(_: argparse.Namespace, rest: list[str]) -> int:
     env = environment.prepare()
     for check in (["check"], ["format", "--check"]):
@@ -173,6 +178,11 @@ def main() -> int:
     seven.add_argument(
         "--shots", type=int, nargs="+", default=[], help="only the memory of storyboards of so many shots"
     )
+    eight = commands.add_parser("soak", help="a server under a mix of everything: does it grow, is what it saves whole")
+    eight.add_argument("--minutes", type=float, default=10)
+    eight.add_argument("--kills", type=int, default=0, help="servers killed while they save, after that")
+    eight.add_argument("--seed", type=int, default=1)
+    eight.add_argument("--out", type=Path, default=Path("soak"), help="folder for soak.json and soak.svg")
     options, rest = parser.parse_known_args()
     if options.command == "evaluate" and sum(map(bool, (options.prompts, options.compare, options.best_of))) != 1:
         parser.error("evaluate takes a prompt list, or --compare A B, or --best-of A")
@@ -192,6 +202,7 @@ def main() -> int:
             "evaluate": evaluate,
             "longer": longer,
             "train": train,
+            "soak": soak,
         }
         return actions[options.command](options, rest)
     except environment.SetupError as error:
