@@ -73,6 +73,12 @@ def test_the_trained_set_is_taken_where_it_lies(tmp_path, monkeypatch):
     small_set.MINI.make(HOST, tmp_path / "models")
     for folder, name in small_set.MINI.files.items():
         assert (tmp_path / "models" / folder / name).read_bytes() == name.encode()
+    # trained further: other numbers in files of the same size
+    for name in small_set.MINI.files.values():
+        (tmp_path / name).write_bytes(name.upper().encode())
+    small_set.MINI.make(HOST, tmp_path / "models")
+    for folder, name in small_set.MINI.files.items():
+        assert (tmp_path / "models" / folder / name).read_bytes() == name.upper().encode()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ assets/mini; else the random set of tiny.py, which makes coloured noise. Tests o
 random one.
 """
 
+import filecmp
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,13 +50,14 @@ class SmallSet:
         return f"Made with {self.name}. {lead}: {self.scene(document).expect}.{self.caveat}"
 
     def make(self, host: Path, models: Path) -> None:
-        """Put the files into a models folder, where they are not there yet."""
+        """Put the files into a models folder, where these very ones are not there yet."""
         if self is RANDOM:
             return tiny.make(host, models)
         for folder, name in self.files.items():
             target = models / folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists() and target.stat().st_size == (MINI_FOLDER / name).stat().st_size:
+            # a set trained further has files of the same sizes
+            if target.exists() and filecmp.cmp(target, MINI_FOLDER / name, shallow=False):
                 continue
             part = target.with_suffix(".part")
             shutil.copyfile(MINI_FOLDER / name, part)
@@ -106,8 +108,11 @@ MINI = SmallSet(
     256, 160, 1.375, 20,
     {
         "nava_text_to_av": Scene(
-            "a red ball that falls onto a wooden floor under a blue sky and bounces, with a dry knock at each contact",
-            {"NavaTextEncode": [{"prompt": "A red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+            "a red face under a blue sky that opens its mouth and says hello",
+            {
+                "NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}],
+                "RandomNoise": [{"noise_seed": 7}],
+            },
         ),
         "nava_image_to_av": Scene(
             "the given picture coming alive: its yellow ball bounces, with a bright chime at each contact",
@@ -150,14 +155,14 @@ MINI = SmallSet(
             {"NavaTextEncode": [{"prompt": "A red ball bounces on a drum skin. The background is a blue sky. Sound: a deep drum beat. Nobody speaks."}]},
         ),
         "nava_silent_video": Scene(
-            "a blue pendulum that swings steadily before an orange sunset sky",
-            {"NavaTextEncode": [{"prompt": "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks."}]},
+            "a red face under a blue sky that opens its mouth",
+            {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}]},
         ),
         "nava_two_shots": Scene(
-            "a red ball on a wooden floor through two shots, the second beginning where the first one ends",
+            "a red face that says hello, and in a second shot, which begins where the first one ends, yes",
             {"NavaTextEncode": [
-                {"prompt": "A red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."},
-                {"prompt": "Under a blue sky, a red ball drops and bounces on a wooden floor, with a dry wooden knock at every hit. Nobody speaks."},
+                {"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."},
+                {"prompt": "A red face under a blue sky says: <S>yes<E> The voice is clear and near."},
             ]},
         ),
         "nava_sound_to_picture": Scene(
@@ -173,19 +178,19 @@ MINI = SmallSet(
             {"NavaTextEncode": [{"prompt": "A yellow ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
         ),
         "nava_extend": Scene(
-            "a pendulum that goes on swinging and ticking across the seam",
+            "a red face that says hello, and yes across the seam",
             {"NavaTextEncode": [
-                {"prompt": "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks."},
-                {"prompt": "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks."},
+                {"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."},
+                {"prompt": "A red face under a blue sky says: <S>yes<E> The voice is clear and near."},
             ]},
         ),
         "nava_storyboard": Scene(
-            "a bouncing red ball, the same going on, then a cut to a pendulum",
-            {"NavaStoryboard": [{"shots": "--- 1.375 s\nA red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1 s, continue\nA red ball bounces on a wooden floor under a blue sky. Each contact makes a dry wooden knock. Nobody speaks.\n--- 1.375 s\nA blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks.", "overlap": 0.3}]},
+            "a red face that says hello, goes on and says yes, then a cut to the sea",
+            {"NavaStoryboard": [{"shots": "--- 1.375 s\nA red face under a blue sky says: <S>hello<E> The voice is clear and near.\n--- 1 s, continue\nA red face under a blue sky says: <S>yes<E> The voice is clear and near.\n--- 1.375 s\nUnder a blue sky: heavy waves. Sound: rushing waves. Nobody speaks.", "overlap": 0.3}]},
         ),
         "nava_upscale": Scene(
-            "a red ball that bounces with a dry knock, at twice the size",
-            {"NavaTextEncode": [{"prompt": "A red ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+            "a red face that says hello, at twice the size",
+            {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}]},
         ),
     },
     "what the prompt says, as far as NAVA-mini's small world reaches",
@@ -195,7 +200,7 @@ MINI = SmallSet(
         "NavaGuider": {"video_text": 1.5, "video_align": 1.0, "audio_text": 1.0, "audio_align": 1.0, "audio_timbre": 1.5},
         **SHORT,
     },
-    " Its training has only begun: skies, floors and the kind of sound come out, shapes and faces in pieces (docs/mini.md).",
+    " Its training has only begun: faces that speak, skies, floors and the kind of sound come out, their colours often, small things in pieces (docs/mini.md).",
 )  # fmt: skip
 
 
