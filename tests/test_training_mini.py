@@ -12,8 +12,9 @@ from support import ROOT
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # behind the host's own `nodes`
 
-from training import lesson, lora_report, objective
+from training import lesson, lora_report, objective, pick
 from training.codecs import bands, ltx
+from training.samples import Sample, read_shard, write_shard
 from training.world import RATE, Request, novel, read, scene
 
 
@@ -87,3 +88,22 @@ def test_a_lora_merged_is_the_lora_loaded(tmp_path):
     )
     lora_report.merge(model, tmp_path / "lora.safetensors")
     assert torch.allclose(layer.weight, before + up @ down / 2, atol=1e-6)
+
+
+def test_samples_are_picked_by_what_they_show(tmp_path):
+    prompts = [
+        *(f"A red ball falls onto a wooden floor, {i}." for i in range(30)),
+        *(f"A red face under a blue sky says: <S>hello<E> {i}" for i in range(30)),
+        *(f"Two faces. The red face says: <S>yes<E> {i}" for i in range(30)),
+    ]
+    write_shard(
+        tmp_path / "all" / "0.safetensors", [Sample(torch.zeros(48, 1, 2, 2), None, None, (p,)) for p in prompts]
+    )
+    config = {"samples": str(tmp_path / "all"), "seed": 1, "shares": {"talk": 0.5, "two_faces": 0.0}}
+    for name in ("a", "b"):
+        pick.train(config, tmp_path / name)
+    kept = [s.prompts[0] for path in sorted((tmp_path / "a").iterdir()) for s in read_shard(path)]
+    again = [s.prompts[0] for path in sorted((tmp_path / "b").iterdir()) for s in read_shard(path)]
+    assert kept == again
+    count = {k: sum(pick.kind_of(p) == k for p in kept) for k in ("bounce", "talk", "two_faces")}
+    assert count["bounce"] == 30 and 5 < count["talk"] < 25 and not count["two_faces"], count

@@ -17,11 +17,11 @@ NAMES = {
 
 
 def train(config: dict, folder: Path) -> None:
-    """config: runs (folder of all trainings), audio (sizes of the audio VAE). Writes the five files into `folder`."""
+    """config: runs (folder of all trainings), transformer (the name of its last one), audio (sizes of the audio VAE). Writes the five files into `folder`."""
     runs = Path(config["runs"])
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(runs / "mini_transformer" / "transformer.safetensors", folder / NAMES["transformer"])
-    shutil.copyfile(runs / "mini_transformer" / "umt5.safetensors", folder / NAMES["text"])
+    shutil.copyfile(runs / config["transformer"] / "transformer.safetensors", folder / NAMES["transformer"])
+    shutil.copyfile(runs / config["transformer"] / "umt5.safetensors", folder / NAMES["text"])
     video.join(
         runs / "mini_video_encoder" / "encoder.safetensors",
         runs / "mini_video_decoder" / "decoder.safetensors",

@@ -17,6 +17,7 @@ KINDS = {
     "pieces": "text_encoder",  # a tokenizer
     "encode": "encode",  # a folder of clips and prompts -> samples
     "samples": "cache",  # scenes of the small world, encoded
+    "pick": "pick",  # some of such samples
     "assemble": "assemble",  # files for ComfyUI
     "report": "report",  # how good they are
     "lesson": "lesson",  # clips to teach a LoRA from
