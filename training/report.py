@@ -56,7 +56,7 @@ class Maker:
             if not file.exists():
                 first = None if first_frames is None else torch.cat(first_frames[start : start + together])
                 clips = self.parts.clips(
-                    [c.captions["en" if i % 2 == 0 else "zh"][0] for i, c in enumerate(group)], [1000 + start + i for i in range(len(group))],
+                    [(c.captions["zh" if i % 2 else "en"] or c.captions["en"])[0] for i, c in enumerate(group)], [1000 + start + i for i in range(len(group))],
                     [references(self.encoder, c) for c in group], size=group[0].frames.shape[1:3], frames=len(group[0].frames),
                     steps=self.steps, guidance=guidance, masked_only=guidance is None, first_frame=first,
                 )  # fmt: skip
