@@ -8,6 +8,7 @@ import csv
 import math
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -410,9 +411,12 @@ def train(config: dict, folder: Path) -> None:
 
 
 def leave(accelerator: Accelerator) -> None:
-    """End together: the launcher ends all processes when one goes down, and one with open connections may abort at its exit."""
+    """End together and at once, all being written: taking the connections down can abort, or wait for itself for ever."""
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    if accelerator.num_processes > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def report(
