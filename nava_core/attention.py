@@ -3,9 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT = (
-    2**20
-)  # queries times keys up to which torch's fused backward is the slower one on a CPU (measured: half as fast)
+# queries times keys up to which torch's fused backward is the slower one on a CPU (measured: half as fast)
+SHORT = 2**20
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, **_) -> Tensor:

@@ -573,7 +573,7 @@ def test_attention_node(nava, files, caplog):
     q = torch.randn(1, 4, 64)
     for _ in range(2):
         assert override(lambda *a, **k: "host", q, q, q, 1) == "host"
-    assert caplog.text.count("not using sage here") == 1
+    assert caplog.text.count("sage is not used here") == 1
 
 
 def test_cudnn_attention_is_attention(nava, files, golden, caplog):
@@ -589,7 +589,7 @@ def test_cudnn_attention_is_attention(nava, files, golden, caplog):
     chosen = module.NavaAttention.execute(patcher, "cudnn")[0]
     override = chosen.model_options["transformer_options"]["optimized_attention_override"]
     assert override(lambda *a, **k: "host", q, k, v, 4) == "host"
-    assert "not using cudnn here, it needs an NVIDIA or AMD GPU" in caplog.text
+    assert "cudnn is not used here, it needs an NVIDIA or AMD GPU" in caplog.text
 
 
 def test_auto_says_what_it_takes(nava, files, caplog):
