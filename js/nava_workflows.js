@@ -12,6 +12,7 @@ const LOADERS = {
 };
 
 let lastSaid = null; // what was said of the workflow before: it would lie over this one
+
 /** Every widget that a file of ours stores: {node, name, value, write}. Promoted ones are written where they count. */
 function storedWidgets(data) {
   const definitions = data.definitions?.subgraphs ?? [];

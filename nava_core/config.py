@@ -22,6 +22,7 @@ class ConfigError(ValueError):
 
 
 def whole(value, low: int, high: int) -> bool:
+    """Whether this is a whole number within these bounds."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 

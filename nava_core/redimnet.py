@@ -10,6 +10,8 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor, nn
 
+from .config import whole
+
 SAMPLE_RATE = 16000
 EPS = 1e-6  # of every LayerNorm
 HEADS = 4
@@ -86,7 +88,7 @@ class ReDimNetConfig:
         for stage in self.stages:
             sizes |= {f"stages_setup ({k})": v for k, v in vars(stage).items() if not (k == "reduction" and v is None)}
             for key, value in sizes.items():
-                if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST.get(key, 64):
+                if not whole(value, 1, MOST.get(key, 64)):
                     raise UnsupportedConfig(f"model_config.{key} is {str(value)[:40]}")
         if not self.stages:
             raise UnsupportedConfig("model_config.stages_setup is empty")

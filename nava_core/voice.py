@@ -128,10 +128,7 @@ def load_voice_encoder(path: str | Path) -> VoiceEncoder:
         if any(outline.get(k) != w.shape for k, w in weights.items()) or outline.keys() - weights.keys():
             raise UnsupportedConfig("its weights do not fit its own model_config")
         encoder = VoiceEncoder(sizes)
+        encoder.network.load_state_dict(weights)
     except (UnsupportedConfig, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"{path.name}: {error}") from error
-    try:
-        encoder.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path.name} does not fit its own model_config: {error}") from error
     return encoder.eval().requires_grad_(False)

@@ -1,7 +1,6 @@
 """The pack is imported as ComfyUI imports it: by path, under a name of its own, beside the host's own modules."""
 
 import importlib.util
-import json
 import os
 import pkgutil
 import shutil
@@ -13,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from support import DATA, HOST, PACK, ROOT
+from support import DATA, HOST, PACK, ROOT, metadata
 
 sys.path[:0] = [str(HOST), str(ROOT / "tools")]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # our `nodes` must not hide the host's
@@ -49,13 +48,7 @@ def golden():
 
 @pytest.fixture(scope="session")
 def golden_metadata():
-    from safetensors import safe_open
-
-    def read(name):
-        with safe_open(DATA / f"{name}.safetensors", framework="pt") as file:
-            return {k: json.loads(v) if v[0] in "[{" else v for k, v in file.metadata().items()}
-
-    return read
+    return metadata
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,16 @@
 starts MOST processes; each writes FOLDER/RANK.pt: {ranks: (outputs by case, bytes sent in each exchange by case)}.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
 from safetensors.torch import load_file
+from support import DATA, metadata, sampling_case
 
 import nava_core
 
-DATA = Path(__file__).resolve().parent / "data"
 SPEAKERS = ("timbre", "timbre_second_zero", "spk_without_pos", "i2v_timbre_masked", "audio_only_timbre")
 GOLDEN = (*SPEAKERS, "joint", "masked", "i2v", "video_only", "audio_only")
 LOOPS = ("timbre", "t2a_timbre")
@@ -38,11 +36,6 @@ ODD = {
     "lone sound": (2, None, 7),
     "lone picture": (1, (3, 2, 6), 0),
 }
-
-
-def metadata(name: str) -> dict:
-    with safe_open(DATA / f"{name}.safetensors", framework="pt") as file:
-        return {k: json.loads(v) if v[0] in "[{" else v for k, v in file.metadata().items()}
 
 
 def passes(model, five_heads) -> dict[str, tuple]:
@@ -94,8 +87,6 @@ def models():
 
 
 def main(rank: int, folder: Path, most: int) -> None:
-    from support import sampling_case
-
     from nava_core import parallel
 
     torch.set_num_threads(1)

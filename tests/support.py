@@ -1,11 +1,13 @@
 """What several tests share."""
 
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
@@ -22,6 +24,12 @@ SAMPLING_CASES = (
     "i2av_timbre",
     "t2a_timbre",
 )
+
+
+def metadata(name: str) -> dict:
+    """The metadata of a file of golden numbers."""
+    with safe_open(DATA / f"{name}.safetensors", framework="pt") as file:
+        return {k: json.loads(v) if v[0] in "[{" else v for k, v in file.metadata().items()}
 
 
 def sampling_case(g, metadata, name):

@@ -9,7 +9,7 @@ import pytest
 import ranks
 import torch
 from safetensors.torch import load_file, save_file
-from support import DATA, ROOT, sampling_case
+from support import DATA, ROOT, metadata, sampling_case
 
 import nava_core
 from nava_core import parallel
@@ -36,7 +36,7 @@ def alone():
         cases = ranks.passes(model, five_heads)
         found = {name: own.velocity(**arguments) for name, (own, arguments) in cases.items()}
         for name in ranks.LOOPS:
-            arguments = sampling_case(load_file(DATA / "sampling.safetensors"), ranks.metadata("sampling"), name)
+            arguments = sampling_case(load_file(DATA / "sampling.safetensors"), metadata("sampling"), name)
             found[name] = nava_core.sample(model, **arguments)
         return found, cases
 

@@ -95,6 +95,9 @@ RANDOM = SmallSet(
     SHORT,
 )  # fmt: skip
 
+HELLO = "A red face under a blue sky says: <S>hello<E> The voice is clear and near."
+YES = "A red face under a blue sky says: <S>yes<E> The voice is clear and near."
+YELLOW_BALL = "A yellow ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."
 MINI_FOLDER = ROOT / "assets" / "mini"
 MINI = SmallSet(
     "NAVA-mini",
@@ -110,7 +113,7 @@ MINI = SmallSet(
         "nava_text_to_av": Scene(
             "a red face under a blue sky that opens its mouth and says hello",
             {
-                "NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}],
+                "NavaTextEncode": [{"prompt": HELLO}],
                 "RandomNoise": [{"noise_seed": 7}],
             },
         ),
@@ -156,41 +159,41 @@ MINI = SmallSet(
         ),
         "nava_silent_video": Scene(
             "a red face under a blue sky that opens its mouth",
-            {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}]},
+            {"NavaTextEncode": [{"prompt": HELLO}]},
         ),
         "nava_two_shots": Scene(
             "a red face that says hello, and in a second shot, which begins where the first one ends, yes",
             {"NavaTextEncode": [
-                {"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."},
-                {"prompt": "A red face under a blue sky says: <S>yes<E> The voice is clear and near."},
+                {"prompt": HELLO},
+                {"prompt": YES},
             ]},
         ),
         "nava_sound_to_picture": Scene(
             "a face that opens its mouth as the recording's syllables come",
-            {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}]},
+            {"NavaTextEncode": [{"prompt": HELLO}]},
         ),
         "nava_foley": Scene(
             "the given picture of a bouncing yellow ball, with a dry knock at each contact",
-            {"NavaTextEncode": [{"prompt": "A yellow ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+            {"NavaTextEncode": [{"prompt": YELLOW_BALL}]},
         ),
         "nava_first_last_frame": Scene(
             "a clip between the two given pictures",
-            {"NavaTextEncode": [{"prompt": "A yellow ball falls onto a wooden floor under a blue sky and bounces. Each contact makes a dry wooden knock. Nobody speaks."}]},
+            {"NavaTextEncode": [{"prompt": YELLOW_BALL}]},
         ),
         "nava_extend": Scene(
             "a red face that says hello, and yes across the seam",
             {"NavaTextEncode": [
-                {"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."},
-                {"prompt": "A red face under a blue sky says: <S>yes<E> The voice is clear and near."},
+                {"prompt": HELLO},
+                {"prompt": YES},
             ]},
         ),
         "nava_storyboard": Scene(
             "a red face that says hello, goes on and says yes, then a cut to the sea",
-            {"NavaStoryboard": [{"shots": "--- 1.375 s\nA red face under a blue sky says: <S>hello<E> The voice is clear and near.\n--- 1 s, continue\nA red face under a blue sky says: <S>yes<E> The voice is clear and near.\n--- 1.375 s\nUnder a blue sky: heavy waves. Sound: rushing waves. Nobody speaks.", "overlap": 0.3}]},
+            {"NavaStoryboard": [{"shots": f"--- 1.375 s\n{HELLO}\n--- 1 s, continue\n{YES}\n--- 1.375 s\nUnder a blue sky: heavy waves. Sound: rushing waves. Nobody speaks.", "overlap": 0.3}]},
         ),
         "nava_upscale": Scene(
             "a red face that says hello, at twice the size",
-            {"NavaTextEncode": [{"prompt": "A red face under a blue sky says: <S>hello<E> The voice is clear and near."}]},
+            {"NavaTextEncode": [{"prompt": HELLO}]},
         ),
     },
     "what the prompt says, as far as NAVA-mini's small world reaches",

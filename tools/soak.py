@@ -20,7 +20,7 @@ import small_set
 import tiny
 from comfy_server import Server, ServerError, has_accelerator
 from shipped import ALL, BY_KEY
-from workflow import load, nodes_of, set_inputs, to_api
+from workflow import load, set_inputs, to_api
 
 ACTIONS = {"run": 70, "interrupt": 10, "cancel": 6, "bad file": 8, "free": 6}  # of a hundred
 WARM_UP = 0.34  # of the prompts, left out of the slopes
@@ -37,18 +37,22 @@ class Soak:
         self.deck: list[str] = []
 
     def prompt(self) -> tuple[str, dict]:
-        """The next workflow of a shuffled deck of all of them, short and with a new seed."""
+        """The next workflow of a shuffled deck of all of them."""
         if not self.deck:
             self.deck = [flow.key for flow in ALL]
             self.random.shuffle(self.deck)
         key = self.deck.pop()
+        return key, self.short(key)
+
+    def short(self, key: str) -> dict:
+        """One workflow, short and with a new seed."""
         document = load(BY_KEY[key].path)
         self.small.apply(document, self.info)
         prompt = to_api(document, self.info)
         set_inputs(prompt, "NavaScheduler", steps=STEPS)
         set_inputs(prompt, "NavaEmptyLatent", **SIZE)
         set_inputs(prompt, "RandomNoise", noise_seed=self.random.randrange(2**32))
-        return key, prompt
+        return prompt
 
     def run(self, prompt: dict, on_event=None) -> str:
         self.prompts += 1
@@ -147,15 +151,8 @@ def broken_files(base: Path) -> list[str]:
 def kill_once(base: Path, env: environment.Environment, small: small_set.SmallSet, dice: random.Random) -> dict:
     """Start, queue a storyboard and a cast that save, kill without warning at a random moment; what is broken then."""
     with Server(env.host, base, cpu=not has_accelerator()) as server:
-        soak = Soak(server, base, small, dice.randrange(2**32))
-        document = load(BY_KEY["nava_storyboard"].path)
-        small.apply(document, soak.info)
-        prompt = to_api(document, soak.info)
-        set_inputs(prompt, "NavaScheduler", steps=STEPS)
-        set_inputs(prompt, "NavaEmptyLatent", **SIZE)
-        set_inputs(prompt, "RandomNoise", noise_seed=dice.randrange(2**32))
-        for inputs in nodes_of(prompt, "NavaStoryboard"):
-            inputs["name"] = f"killed{dice.randrange(10**9)}"
+        prompt = Soak(server, base, small, dice.randrange(2**32)).short("nava_storyboard")
+        set_inputs(prompt, "NavaStoryboard", name=f"killed{dice.randrange(10**9)}")
         prompt["cast"] = {
             "class_type": "NavaCast",
             "inputs": {"characters": f"Anna: {'a' * dice.randrange(9, 500)}", "file": "none", "save_as": "killed", "keep_recordings": False},

@@ -1,6 +1,5 @@
 """What a LoRA taught NAVA-mini: the same prompts and seeds with and without it, measured and shown."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,7 @@ from torch import nn
 
 import nava_core
 
-from . import generate, report
-from .assemble import NAMES
+from . import report
 from .world import Request, novel, read
 from .world.attributes import COLOURS
 
@@ -31,13 +29,7 @@ def merge(transformer: nn.Module, path: Path) -> None:
 
 def colour_of(frames: np.ndarray) -> str:
     """The named colour, orange among them, of most of what moves."""
-    table = {**{k: v[0] for k, v in COLOURS.items()}, "orange": novel.COLOUR}
-    pixels = frames[read.moving(frames)].astype(np.float32)
-    if not len(pixels):
-        return "none"
-    away = np.abs(pixels[:, None] - np.array(list(table.values()), np.float32)).sum(-1)
-    near = away.min(1) < 150
-    return list(table)[int(np.bincount(away.argmin(1)[near], minlength=len(table)).argmax())] if near.any() else "none"
+    return read.colour_of(frames, read.moving(frames), COLOURS | {"orange": (novel.COLOUR,)})
 
 
 def train(config: dict, folder: Path) -> None:
@@ -51,13 +43,9 @@ def train(config: dict, folder: Path) -> None:
     )
     figures, rows, sounds = {}, [], []
     for name in ("without", "with"):
-        transformer = nava_core.load_transformer(models / NAMES["transformer"])
+        parts = report.load(models)
         if name == "with":
-            merge(transformer, Path(config["lora"]))
-        parts = generate.Generator(
-            transformer, generate.load_text(models / NAMES["text"]), generate.load_video_vae(models / NAMES["video"]),
-            generate.load_audio_vae(models / NAMES["audio"]),
-        )  # fmt: skip
+            merge(parts.transformer, Path(config["lora"]))
         maker = report.Maker(parts, None, folder, config["steps"])
         made, kept = maker.clips(f"new_{name}", new, full), maker.clips(f"old_{name}", old, full)
         figures[f"orange, {name}"] = report.interval([colour_of(f) == "orange" for f, _ in made])
@@ -71,6 +59,4 @@ def train(config: dict, folder: Path) -> None:
     pages = Path(config["pages"])
     report.sheet(rows, pages / "mini_lora_frames.jpg")
     report.spectrograms(parts, sounds, pages / "mini_lora_sounds.png")
-    (folder / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False))
-    for name, value in figures.items():
-        print(f"| {name} | {value} |")
+    report.write(figures, folder)

@@ -24,6 +24,21 @@ from .world import FPS, RATE, Clip, Request, read, scene, speech
 FIRST = 9 * 10**6  # seeds of the report's scenes; no training uses them
 
 
+def load(models: Path) -> generate.Generator:
+    """All parts of an assembled set."""
+    return generate.Generator(
+        nava_core.load_transformer(models / NAMES["transformer"]), generate.load_text(models / NAMES["text"]),
+        generate.load_video_vae(models / NAMES["video"]), generate.load_audio_vae(models / NAMES["audio"]),
+    )  # fmt: skip
+
+
+def write(figures: dict[str, str], folder: Path) -> None:
+    """As figures.json, and as rows of a table on the console."""
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False))
+    for name, value in figures.items():
+        print(f"| {name} | {value} |")
+
+
 def scenes(kind: str, count: int) -> list[Clip]:
     return [scene(FIRST + i, Request(kind, frames=49 if kind == "two_faces" else 33, test=True)) for i in range(count)]
 
@@ -204,10 +219,7 @@ def train(config: dict, folder: Path) -> None:
     folder for the page's pictures)."""
     folder.mkdir(parents=True, exist_ok=True)
     models, pages = Path(config["models"]), Path(config["pages"])
-    parts = generate.Generator(
-        nava_core.load_transformer(models / NAMES["transformer"]), generate.load_text(models / NAMES["text"]),
-        generate.load_video_vae(models / NAMES["video"]), generate.load_audio_vae(models / NAMES["audio"]),
-    )  # fmt: skip
+    parts = load(models)
     encoder = load_voice_encoder(models / NAMES["voice"])
     full = nava_core.Guidance(**config["guidance"])
     maker = Maker(parts, encoder, folder, config["steps"])
@@ -273,6 +285,4 @@ def train(config: dict, folder: Path) -> None:
 
     sheet([f for k in made for f, _ in made[k][:4]], pages / "mini_frames.jpg")
     spectrograms(parts, [s for k in made for _, s in made[k][:4]], pages / "mini_sounds.png")
-    (folder / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False))
-    for name, value in figures.items():
-        print(f"| {name} | {value} |")
+    write(figures, folder)

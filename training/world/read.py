@@ -46,13 +46,13 @@ def moving(frames: np.ndarray, threshold: float = 45) -> np.ndarray:
     return away > threshold
 
 
-def colour_of(frames: np.ndarray, mask: np.ndarray) -> str:
-    """The most frequent named colour within the mask."""
+def colour_of(frames: np.ndarray, mask: np.ndarray, colours: dict[str, tuple] = COLOURS) -> str:
+    """The most frequent of the named colours (each an RGB first) within the mask."""
     pixels = frames[mask]
     if not len(pixels):
         return "none"
-    names = list(COLOURS)
-    away = np.abs(pixels[:, None].astype(np.float32) - np.array([COLOURS[n][0] for n in names], np.float32)).sum(-1)
+    names = list(colours)
+    away = np.abs(pixels[:, None].astype(np.float32) - np.array([colours[n][0] for n in names], np.float32)).sum(-1)
     near = away.min(1) < 150
     return names[int(np.bincount(away.argmin(1)[near], minlength=len(names)).argmax())] if near.any() else "none"
 
