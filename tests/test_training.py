@@ -69,6 +69,13 @@ def test_levels_and_weights_are_the_released_ones():
         assert abs(weight[(1000 * sigma - t).abs().argmin()] - wanted) < 0.01
 
 
+def test_least_weight_raises_only_what_is_below_it():
+    released, raised = objective.weight_table(), objective.weight_table(least=0.8)
+    low = released < 0.8
+    assert 0 < low.sum() < len(low) and released.min() == 0
+    assert torch.equal(raised[~low], released[~low]) and (raised[low] == 0.8).all()
+
+
 def test_an_audio_number_weighs_as_released():
     video, audio = torch.zeros(1, 48, 37, 44, 80), torch.zeros(1, 152, 128)
     assert round(0.2 * video.numel() / audio.numel()) == 64

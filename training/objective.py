@@ -16,11 +16,14 @@ def sigma_table(shift: float = 5.0) -> Tensor:
 
 
 @cache
-def weight_table(shift: float = 5.0) -> Tensor:
-    """The loss weight `[1000]` of each level: a bell around t = 500, zero at pure noise, of mean 1."""
+def weight_table(shift: float = 5.0, least: float = 0.0) -> Tensor:
+    """The loss weight `[1000]` of each level: a bell around t = 500, zero at pure noise, of mean 1.
+
+    least: what lower weights are raised to. Near pure noise it is decided where a small body will be.
+    """
     y = torch.exp(-2 * (sigma_table(shift) - 0.5) ** 2)
     y = y - y.min()
-    return y * STEPS / y.sum()
+    return (y * STEPS / y.sum()).clamp(min=least)
 
 
 def noised(latent: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:

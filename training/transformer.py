@@ -68,6 +68,7 @@ class Settings:
     masked: float = 0.2
     first_frame: float = 0.5
     voice_dropout: float = 0.1
+    least_weight: float = 0.0  # of a noise level; released: none at pure noise
     moving_weight: float = 0.0  # extra weight of what moves in the picture, falling to none over the training
     spread_levels: bool = False  # noise levels of a batch evenly apart instead of independent: less noise in gradients
     bf16: bool = True
@@ -187,7 +188,7 @@ def losses(
     moving: extra weight of moving places at this step.
     """
     sigma = sigma_table(settings.shift)[drawn.index].float()
-    weight = weight_table(settings.shift)[drawn.index].float()[part]
+    weight = weight_table(settings.shift, settings.least_weight)[drawn.index].float()[part]
     generator = torch.Generator().manual_seed(drawn.noise_seed)
     kept = drawn.samples[part]
     text = getattr(pair, "module", pair).text
