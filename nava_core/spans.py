@@ -44,6 +44,16 @@ def frame_span(latent_frame: int) -> Span:
     return first / FPS, (FRAMES_PER_LATENT * latent_frame + 1) / FPS
 
 
+def runs(kept: list[bool]) -> list[tuple[int, int]]:
+    """(first, last) of each run of what is kept."""
+    found = []
+    for value, group in itertools.groupby(enumerate(kept), key=lambda item: item[1]):
+        places = [i for i, _ in group]
+        if value:
+            found.append((places[0], places[-1]))
+    return found
+
+
 def frames_within(spans: list[Span], latent_frames: int) -> list[int]:
     """Latent frames of which every frame lies within a span."""
     return [i for i in range(latent_frames) if within(*frame_span(i), spans)]

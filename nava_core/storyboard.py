@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from .sizes import MAX_SECONDS
+from .sizes import FPS, FRAMES_PER_LATENT, MAX_SECONDS, ClipLength
 
 RULE = re.compile(r"^\s*-{3,}(.*)$", re.MULTILINE)
 SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:s|sec|seconds|秒)?", re.IGNORECASE)
@@ -22,6 +22,13 @@ class Shot:
     prompt: str
     seconds: float
     goes_on: bool = False
+
+    @property
+    def lasts(self) -> float:
+        """Seconds that it adds to the clip: whole groups of four frames, and one frame more at a cut."""
+        if self.goes_on:
+            return max(1, round(self.seconds * FPS / FRAMES_PER_LATENT)) * FRAMES_PER_LATENT / FPS
+        return ClipLength.nearest(self.seconds * FPS).seconds
 
 
 def parse(text: str, seconds: float) -> list[Shot]:

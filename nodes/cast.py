@@ -60,7 +60,7 @@ class NavaCast(io.ComfyNode):
                     tooltip="Voices of the characters: by their names, those without a name in the order of the rows.",
                 ),
             ],
-            outputs=[NavaCastType.Output("cast", display_name="cast", tooltip="For NAVA Prompt, NAVA Dialogue and NAVA Compose.")],
+            outputs=[NavaCastType.Output("cast", display_name="cast", tooltip="For NAVA Prompt, NAVA Dialogue, NAVA Compose and NAVA Storyboard.")],
         )  # fmt: skip
 
     @classmethod

@@ -9,6 +9,7 @@ from .extend import joined
 from .formats import streams_of
 from .graph import consumers, source
 from .latent import MODES
+from .marks import MARKS, marks_of
 from .picture import decode_picture
 from .sound import decode_sound
 from .vae import require_audio_vae, require_video_vae
@@ -60,7 +61,7 @@ class NavaDecode(io.ComfyNode):
         images, audio = decode(whole, video_vae, audio_vae, tiling)
         images = absent(cls.hidden, 0) if images is None else images
         audio = absent(cls.hidden, 1) if audio is None else audio
-        return io.NodeOutput(images, audio, float(FPS))
+        return io.NodeOutput(images, audio, float(FPS), ui={MARKS: [marks_of(latent, before)]})
 
 
 def decode(latent: dict, video_vae, audio_vae, tiling: str) -> tuple:

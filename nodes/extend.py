@@ -14,6 +14,7 @@ from .masks import WAYS, hold_value
 OVERLAP = (
     "nava_overlap"  # in what NavaExtend gives as `before`: latent frames and audio steps that the next clip repeats
 )
+SEAMS = "nava_seams"  # there too: the seconds at which clips of it went on
 # A second is a whole number of latent frames and of audio steps: a cut there keeps picture and sound together.
 FRAMES_A_SECOND = FPS // FRAMES_PER_LATENT
 
@@ -49,7 +50,7 @@ class NavaExtend(io.ComfyNode):
             raise ValueError("NavaExtend, latent: it is empty. Connect the finished clip, from a sampler.")
         whole = latent if before is None else joined(before, latent)
         next_, repeated = continued(latent, seconds, overlap, way, strength)
-        past = {**with_streams({}, *heard(whole)), OVERLAP: repeated}
+        past = {**with_streams({}, *heard(whole)), OVERLAP: repeated, SEAMS: seams_of(before)}
         lengths = [
             None if s is None else s.shape[2] - count + n.shape[2]
             for s, count, n in zip(heard(whole), repeated, streams_of(next_), strict=True)
@@ -57,6 +58,15 @@ class NavaExtend(io.ComfyNode):
         total = clip_seconds(lengths[0], lengths[1] or 0)
         told = f"{clip_seconds(repeated[0], repeated[1] or 0):.2f} s of the clip are held; it will last {total:.2f} s"
         return io.NodeOutput(next_, past, total, ui={"text": [told]})
+
+
+def seams_of(before: dict | None) -> list[float]:
+    """Seconds at which a clip goes on that was continued after `before`, an output of NavaExtend."""
+    if before is None:
+        return []
+    picture, sound = streams_of(before)
+    end = clip_seconds(None if picture is None else picture.shape[2], 0 if sound is None else sound.shape[2])
+    return [*before.get(SEAMS, []), end]
 
 
 def continued(latent: dict, seconds: float, overlap: float, way: str, strength: float) -> tuple[dict, tuple]:

@@ -6,6 +6,7 @@ import torchaudio
 from comfy_api.latest import io
 
 from ..nava_core.media import fit_length, join_sound
+from .marks import MARKS
 
 
 class NavaJoin(io.ComfyNode):
@@ -44,7 +45,10 @@ class NavaJoin(io.ComfyNode):
                 1, -1
             )
         images = torch.cat([images_1, images_2[overlap:].to(images_1)])
-        return io.NodeOutput(images, joined_audio(audio_1, audio_2, len(images_1), len(images_2), overlap, fps))
+        seam = {"at": round(len(images_1) / fps, 3), "cut": False}
+        marks = {"held": [], "seams": [seam], "second": round((len(images_1) - overlap) / fps, 3)}
+        audio = joined_audio(audio_1, audio_2, len(images_1), len(images_2), overlap, fps)
+        return io.NodeOutput(images, audio, ui={MARKS: [marks]})
 
 
 def joined_audio(audio_1, audio_2, frames_1, frames_2, overlap, fps):

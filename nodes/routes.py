@@ -13,12 +13,16 @@ from ..nava_core.cast import Cast
 from ..nava_core.config import NavaConfig
 from ..nava_core.dialogue import compose
 from ..nava_core.estimate import estimated_tokens
+from ..nava_core.phrases import PHRASES
 from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLength, check_side, far_from_trained
+from ..nava_core.storyboard import StoryboardError
+from ..nava_core.storyboard import parse as parse_board
 from ..nava_core.voice import Voice
 from .cast import NO_FILE, cast_files, read_cast
 
 MAX_BODY = 64 * 1024
 MAX_NAMES = 100
+MOST_SHOTS = 100  # of a storyboard that are drawn
 MOST_WAITING = 8  # questions about prompts at a time; more are refused
 PATIENCE = 2.0  # seconds that an answer may take
 # One thread: the event loop goes on serving, and a flood of questions can't take every core.
@@ -71,6 +75,34 @@ def describe_prompt(text: str, voices: list[str], cast: Cast | None = None) -> d
         "problems": problems,
         "warnings": warnings,
         "hints": prompts.few(hints),
+    }
+
+
+def describe_board(text: str, seconds: float, voices: list[str], cast: Cast | None = None) -> dict:
+    """The shots of a storyboard: how long each lasts, whether it goes on, and its prompt as `describe_prompt` has it.
+
+    seconds: of shots that do not say their own. Lines are numbered through all shots, as they stand in the text.
+    """
+    try:
+        board = parse_board(text, ClipLength.nearest(seconds * FPS).seconds)
+    except StoryboardError as error:
+        return {"shots": [], "seconds": 0, "lines": [], "characters": [], "problems": [str(error)]}
+    shots, lines, characters, problems = [], [], [], []
+    for number, shot in enumerate(board[:MOST_SHOTS], 1):
+        report = describe_prompt(shot.prompt, voices, cast)
+        # a voice that is silent in one shot may speak in another
+        told = [*report["problems"], *(w for w in report["warnings"] if not w.startswith("no spoken line uses"))]
+        problems += [f"shot {number}: {problem}" for problem in told]
+        shots.append({"seconds": round(shot.lasts, 3), "goes_on": shot.goes_on, "lines": report["lines"]})
+        lines += report["lines"]
+        characters = report["characters"]
+    total = round(sum(shot.lasts for shot in board), 2)
+    return {
+        "shots": shots,
+        "seconds": total,
+        "lines": lines,
+        "characters": characters,
+        "problems": prompts.few(problems),
     }
 
 
@@ -164,8 +196,7 @@ def answer_prompt(body: dict) -> dict:
         text, problem = composed(body["dialogue"])
     if not isinstance(text, str):
         raise web.HTTPBadRequest(text="prompt must be a text")
-    if not isinstance(voices, list) or len(voices) > MAX_NAMES or not all(isinstance(v, str) for v in voices):
-        raise web.HTTPBadRequest(text=f"voices must be a list of at most {MAX_NAMES} names")
+    check_names(voices)
     cast, unusable = cast_of(body.get("cast"))
     report = describe_prompt(text, voices, cast)
     if unusable is not None:
@@ -174,6 +205,23 @@ def answer_prompt(body: dict) -> dict:
         # There is no prompt to count as long as the script cannot be read.
         report |= {"problems": [problem], "warnings": [], "tokens": None}
     return report
+
+
+def answer_board(body: dict) -> dict:
+    shots, voices = body.get("shots"), body.get("voices", [])
+    if not isinstance(shots, str):
+        raise web.HTTPBadRequest(text="shots must be a text")
+    check_names(voices)
+    cast, unusable = cast_of(body.get("cast"))
+    report = describe_board(shots, number(body, "seconds", 0.01, MAX_SECONDS), voices, cast)
+    if unusable is not None:
+        report["problems"] = [unusable]
+    return report
+
+
+def check_names(voices) -> None:
+    if not isinstance(voices, list) or len(voices) > MAX_NAMES or not all(isinstance(v, str) for v in voices):
+        raise web.HTTPBadRequest(text=f"voices must be a list of at most {MAX_NAMES} names")
 
 
 def cast_of(body) -> tuple[Cast | None, str | None]:
@@ -198,6 +246,14 @@ async def prompt_route(request: web.Request) -> web.Response:
     return web.json_response(await aside(answer_prompt, await read_body(request)))
 
 
+async def board_route(request: web.Request) -> web.Response:
+    return web.json_response(await aside(answer_board, await read_body(request)))
+
+
+async def phrases_route(request: web.Request) -> web.Response:
+    return web.json_response(PHRASES)
+
+
 async def size_route(request: web.Request) -> web.Response:
     body = await read_body(request)
     if body.get("mode") not in ("audio + video", "video", "audio"):
@@ -210,3 +266,5 @@ async def size_route(request: web.Request) -> web.Response:
 def register(routes: web.RouteTableDef) -> None:
     routes.post("/nava/prompt")(prompt_route)
     routes.post("/nava/size")(size_route)
+    routes.post("/nava/storyboard")(board_route)
+    routes.get("/nava/phrases")(phrases_route)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,13 +20,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ..nava_core import prompt as prompts
+from ..nava_core.cast import Cast, speakers
 from ..nava_core.media import fit_length, join_sound
 from ..nava_core.sizes import FPS, FRAMES_PER_LATENT, ClipLength
 from ..nava_core.spans import clip_seconds
 from ..nava_core.storyboard import StoryboardError, parse
+from .cast import NavaCastType
 from .extend import begun, continued
 from .formats import masks_of, streams_of, with_streams
 from .guide import NavaGuidance, check_text
+from .marks import MARKS
 from .masks import SOFT
 from .picture import decode_picture
 from .sound import decode_sound
@@ -66,6 +70,7 @@ class NavaStoryboard(io.ComfyNode):
                     ),
                     tooltip="Voices that speak the lines of all shots, in order or by name.",
                 ),
+                NavaCastType.Input("cast", optional=True, tooltip="From NAVA Cast: in every shot, everybody's look is written where they are first mentioned, and <S:Name> speaks with their voice."),
             ],
             outputs=[
                 io.Video.Output("video", display_name="video", tooltip="For SaveVideo."),
@@ -75,7 +80,8 @@ class NavaStoryboard(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, guider, sampler, sigmas, latent, clip, video_vae, audio_vae, shots, overlap, seed, name, voices: io.Autogrow.Type = None
+        cls, guider, sampler, sigmas, latent, clip, video_vae, audio_vae, shots, overlap, seed, name,
+        voices: io.Autogrow.Type = None, cast=None,
     ) -> io.NodeOutput:  # fmt: skip
         require_video_vae(video_vae, "NavaStoryboard, video_vae")
         require_audio_vae(audio_vae, "NavaStoryboard, audio_vae")
@@ -91,8 +97,10 @@ class NavaStoryboard(io.ComfyNode):
             board = parse(shots, clip_seconds(picture.shape[2], 0))
         except StoryboardError as error:
             raise StoryboardError(f"NavaStoryboard, shots: {error}.") from None
+        if cast is not None:
+            board = [replace(shot, prompt=cast.with_looks(prompts.clean(shot.prompt))) for shot in board]
         for number, shot in enumerate(board, 1):
-            check_prompt(shot.prompt, number, clip, voices)
+            check_prompt(shot.prompt, number, clip, voices, cast)
         folder = folder_of(name)
         settings = fingerprint(guider, sampler, sigmas, latent, voices)
         progress = comfy.utils.ProgressBar(len(board) * (len(sigmas) - 1))
@@ -100,13 +108,12 @@ class NavaStoryboard(io.ComfyNode):
         for number, shot in enumerate(board):
             chain = previous.name if shot.goes_on else ""
             # the first picture is part of the settings; the key of a shot that goes on holds those before it
-            key = hashlib.sha256(
-                repr((settings, shot, overlap if shot.goes_on else 0, seed + number, chain, number == 0)).encode()
-            )
+            made_of = (settings, shot, overlap if shot.goes_on else 0, seed + number, chain, number == 0)
+            key = hashlib.sha256(repr(made_of + called(shot.prompt, cast, voices)).encode())
             file = folder / f"shot_{number + 1:03}_{key.hexdigest()[:16]}.safetensors"
             if not file.exists():
                 logging.info("NavaStoryboard: shot %d of %d", number + 1, len(board))
-                positive = NavaTextEncode.execute(clip, shot.prompt, "", voices)[0]
+                positive = NavaTextEncode.execute(clip, shot.prompt, "", voices, cast)[0]
                 check_text(positive, guider.model_patcher.model.nava_config, "positive")
                 start, repeated = begin(latent, shot, number, previous, overlap)
                 sample_shot(
@@ -127,19 +134,28 @@ class NavaStoryboard(io.ComfyNode):
             Path(folder_paths.get_temp_directory())
             / f"nava_{hashlib.sha256(repr([f.name for f in files]).encode()).hexdigest()[:16]}.mp4"
         )
-        frames = encode(files, [s.goes_on for s in board], target, video_vae, audio_vae)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(target)), frames / FPS)
+        frames, marks = encode(files, [s.goes_on for s in board], target, video_vae, audio_vae)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(target)), frames / FPS, ui={MARKS: [marks]})
 
 
-def check_prompt(text: str, number: int, clip, voices: dict) -> None:
+def check_prompt(text: str, number: int, clip, voices: dict, cast: Cast | None) -> None:
     """Everything that can be wrong with a shot's prompt, said before the first one is made."""
     prompt = prompts.parse(text)
     if prompt.problems:
         raise prompts.PromptError(f"NavaStoryboard, shots: shot {number}: {'; '.join(prompt.problems)}.")
+    people = [c.name for c in speakers(cast, list(voices.values()))]
+    tokens = tokenize(clip, prompt, "NavaStoryboard, clip")
     try:
-        prompts.bind_voices(prompt, tokenize(clip, prompt, "NavaStoryboard, clip"), [v.name for v in voices.values()])
+        prompts.bind_voices(prompt, tokens, [v.name for v in voices.values()], people)
     except prompts.PromptError as error:
         raise prompts.PromptError(f"NavaStoryboard, shots: shot {number}: {error}.") from None
+
+
+def called(text: str, cast: Cast | None, voices: dict) -> tuple:
+    """The cast's voices that a shot calls, so that a changed one makes no other shot anew; nothing without a cast."""
+    names = {name.casefold() for name in prompts.parse(text).names if name}
+    people = [c for c in speakers(cast, list(voices.values())) if c.voice and c.name.casefold() in names]
+    return tuple((c.name, digest(c.voice.embedding)) for c in people)
 
 
 def folder_of(name: str) -> Path:
@@ -153,14 +169,20 @@ def folder_of(name: str) -> Path:
     return folder
 
 
+def as_bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().float().cpu().contiguous().numpy().tobytes()
+
+
+def digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(as_bytes(tensor)).hexdigest()
+
+
 def fingerprint(guider: NavaGuidance, sampler, sigmas, latent: dict, voices: dict) -> str:
     """What all shots are made with: shots made otherwise are made again."""
     found = hashlib.sha256()
 
     def add(value):
-        if isinstance(value, torch.Tensor):
-            value = value.detach().float().cpu().contiguous().numpy().tobytes()
-        found.update(value if isinstance(value, bytes) else repr(value).encode())
+        found.update(as_bytes(value) if isinstance(value, torch.Tensor) else repr(value).encode())
 
     model = guider.model_patcher
     weights = model.model.diffusion_model.head.modulation  # small, and another one in every checkpoint
@@ -217,15 +239,15 @@ def repeated_by(file: Path) -> tuple[int, int]:
         return tuple(json.loads(opened.metadata()["repeated"]))
 
 
-def encode(files: list[Path], goes_on: list[bool], target: Path, video_vae, audio_vae) -> int:
-    """Decode shot after shot into an mp4 of that name; returns its frames. Where a shot goes on, both are crossfaded.
+def encode(files: list[Path], goes_on: list[bool], target: Path, video_vae, audio_vae) -> tuple[int, dict]:
+    """Decode shot after shot into an mp4 of that name: its frames, and its marks. Where a shot goes on, both are crossfaded.
 
     A shot that goes on is decoded from its repeated part on, which its first frames need to settle.
     """
     part = target.with_name(target.name + ".part")
     writer = None
     kept_frames = kept_sound = None  # of the shot before, as long as the next one may be crossfaded with it
-    total = 0
+    total, marks = 0, {"held": [], "seams": []}
     try:
         for i, file in enumerate(files):
             picture, sound = streams_of(read(file))
@@ -234,24 +256,29 @@ def encode(files: list[Path], goes_on: list[bool], target: Path, video_vae, audi
             waveform = fit_length(waveform[0].cpu(), round(len(frames) * rate / FPS))
             if writer is None:
                 writer = Writer(part, frames.shape[2], frames.shape[1], rate)
+            if i > 0:
+                at = (total + (len(kept_frames) if goes_on[i] else 0)) / FPS
+                marks["seams"].append({"at": round(at, 3), "cut": not goes_on[i]})
             if goes_on[i]:
                 overlap = min(FRAMES_PER_LATENT * (repeated_by(file)[0] - 1) + 1, len(kept_frames))
                 weight = ((torch.arange(overlap) + 0.5) / overlap)[:, None, None, None]
                 frames[:overlap] = torch.lerp(kept_frames[-overlap:], frames[:overlap], weight)
                 frames = torch.cat([kept_frames[:-overlap], frames])
                 fade = min(round(overlap * rate / FPS), kept_sound.shape[-1])
+                held = {"from": round(at - overlap / FPS, 3), "to": round(at, 3)}
+                marks["held"] += [{"of": of, **held} for of in ("picture", "sound")]
                 waveform = join_sound(kept_sound[None], waveform[None], fade, equal_power=False)[0]
             elif i > 0:
                 waveform = faded(waveform, rate, begins=True)
-            held = 0
+            next_needs = 0
             if i + 1 < len(files) and goes_on[i + 1]:
-                held = FRAMES_PER_LATENT * (repeated_by(files[i + 1])[0] - 1) + 1
+                next_needs = FRAMES_PER_LATENT * (repeated_by(files[i + 1])[0] - 1) + 1
             elif i + 1 < len(files):
                 waveform = faded(waveform, rate, begins=False)
-            done = len(frames) - held
-            at = round((total + done) * rate / FPS) - round(total * rate / FPS)
-            writer.write(frames[:done], waveform[:, :at])
-            kept_frames, kept_sound = frames[done:], waveform[:, at:]
+            done = len(frames) - next_needs
+            heard = round((total + done) * rate / FPS) - round(total * rate / FPS)
+            writer.write(frames[:done], waveform[:, :heard])
+            kept_frames, kept_sound = frames[done:], waveform[:, heard:]
             total += done
             comfy.model_management.throw_exception_if_processing_interrupted()
         writer.close()
@@ -261,7 +288,7 @@ def encode(files: list[Path], goes_on: list[bool], target: Path, video_vae, audi
         if writer is not None:
             writer.close()
         part.unlink(missing_ok=True)
-    return total
+    return total, marks
 
 
 def faded(waveform: torch.Tensor, rate: int, begins: bool) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import struct
 import time
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from nava_core import cast as c
 from nava_core.compose import assemble
 from nava_core.files import CheckpointError
+from nava_core.phrases import PHRASES
 from nava_core.prompt import PromptError, bind_voices, parse, tokenize
+from nava_core.silence import NO_MUSIC, NOBODY, chinese
 from nava_core.voice import EMBEDDING, Voice
 
 ROWS = "Anna: a woman in a green sweater\nBen (#3aa0d8): an older man with a grey beard\n安娜：穿绿色毛衣的女人\nEve"
@@ -235,3 +238,17 @@ def test_silence_is_said():
     for broken, word in (("", "empty"), ("no colon", "row 1")):
         with pytest.raises(PromptError, match=word):
             assemble("", "", "", "", broken, "")
+
+
+def test_phrases_fit_their_part():
+    """Each is of its language, and changes nothing that is said of speech and music but where it names them."""
+    assert set(PHRASES) == {"style", "scene", "camera", "sound"}
+    for part, pairs in PHRASES.items():
+        assert len({p for pair in pairs for p in pair}) == 2 * len(pairs)
+        for in_chinese in (False, True):
+            for phrase in (pair[in_chinese] for pair in pairs):
+                fields = dict.fromkeys(("style", "scene", "action", "camera", "dialogue", "sound"), "") | {part: phrase}
+                text = assemble(**fields)
+                assert chinese(phrase) == in_chinese and phrase in text and not parse(text).problems
+                assert (NOBODY[in_chinese] in text) != bool(re.search("voice|人声", phrase))
+                assert (NO_MUSIC[in_chinese] in text) != bool(re.search("piano|钢琴", phrase))

@@ -9,6 +9,7 @@ from test_nodes import text
 from test_put import latent_of
 from test_workflows import opened
 
+from nava_core.cast import Cast, Character
 from nava_core.storyboard import Shot, StoryboardError, parse
 
 BOARD = "--- 0.7 s\na red thing <S:Anna>hello<E>\n--- 0.5 s, continue\nit goes on\n--- 0.4 s\na cut"
@@ -26,6 +27,20 @@ BOARD = "--- 0.7 s\na red thing <S:Anna>hello<E>\n--- 0.5 s, continue\nit goes o
 )  # fmt: skip
 def test_storyboards(written, shots):
     assert parse(written, 5.0) == shots
+
+
+def test_what_the_time_line_shows(nava):
+    """As long as the clip gets (test_shots_become_one_clip), lines and voices through all shots, faults by their shot."""
+    cast = Cast((Character("Anna", "a woman", "#123456"),))
+    report = nava("routes").describe_board(f"{BOARD} <S:Eve>ah<E>", 5.0, ["Eve"], cast)
+    assert [(round(s["seconds"] * 24), s["goes_on"]) for s in report["shots"]] == [(17, False), (12, True), (9, False)]
+    assert [(line["name"], line["voice"]) for line in report["lines"]] == [("Anna", 1), ("Eve", 0)]
+    assert report["characters"][0]["colour"] == "#123456" and report["problems"] == [] and report["seconds"] == 1.58
+    for shots, word in (
+        ("a\n---\n<S>b", "shot 2: a spoken line is never closed"),
+        ("a\n--- fade\nb", "shot 2: 'fade'"),
+    ):
+        assert word in nava("routes").describe_board(shots, 5.0, [])["problems"][0]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +76,15 @@ def board(nava, files, tmp_path, monkeypatch):
     anna = nava("voice").Voice("Anna", torch.full((192,), 0.1))
     module = nava("storyboard")
 
-    def run(shots=BOARD, stop_at=None, seed=1, latent=None):
+    def run(shots=BOARD, stop_at=None, seed=1, latent=None, cast=None):
         sampled, original = [], module.sample_shot
+        run.voices = []
 
         def watch(guider, sampler, sigmas, start, seed, file, *rest):
             if len(sampled) + 1 == stop_at:
                 raise KeyboardInterrupt
             sampled.append(file.name)
+            run.voices.append(guider.original_conds["positive"][0].get("nava_voices"))
             original(guider, sampler, sigmas, start, seed, file, *rest)
 
         monkeypatch.setattr(module, "sample_shot", watch)
@@ -75,7 +92,7 @@ def board(nava, files, tmp_path, monkeypatch):
             video, seconds = module.NavaStoryboard.execute(
                 guider, nava("sample").NavaSamplerSelect.execute("unipc")[0],
                 nava("sample").NavaScheduler.execute(files["model"], 2, 5.0, 1.0)[0], latent or latent_of(nava),
-                files["clip"], files["video_vae"], files["audio_vae"], shots, 0.3, seed, "story", {"voice_0": anna},
+                files["clip"], files["video_vae"], files["audio_vae"], shots, 0.3, seed, "story", {} if cast else {"voice_0": anna}, cast,
             ).args  # fmt: skip
         finally:
             monkeypatch.setattr(module, "sample_shot", original)
@@ -114,6 +131,29 @@ def test_a_storyboard_is_taken_up_again(board):
     assert [n[:8] for n in left] == ["shot_001", "shot_002"] and all(n.endswith(".safetensors") for n in left)
     frames, _, _, sampled = board()
     assert [n[:8] for n in sampled] == ["shot_003"] and alike(frames, whole)
+
+
+def test_a_cast_keeps_looks_and_voices(board, nava):
+    """Written into each shot that mentions them; a change makes anew what it touches, and what goes on from that."""
+
+    def people(look="a woman in a green sweater", level=0.2, other="a man"):
+        anna, eve = (nava("voice").Voice(n, torch.full((192,), v)) for n, v in (("Anna", level), ("Eve", 0.3)))
+        return Cast((Character("Anna", look, voice=anna), Character("Ben", other), Character("Eve", voice=eve)))
+
+    shots = "--- 0.4 s\n<S:Eve>a<E>\n--- 0.4 s\nAnna says <S:anna>b<E>\n--- 0.4 s\nAnna: <S:Anna>c<E><S:Ben>d<E>"
+    *_, sampled = board(shots, cast=people())
+    assert len(sampled) == 3
+    assert [[round(float(row[0]), 3) for row in rows] for rows in board.voices] == [[0.3], [0.2], [0.2, 0]]
+    for changed, numbers in (
+        (people(), ""),
+        (people(look="old"), "23"),
+        (people(level=0.1), "23"),
+        (people(other="a boy"), "3"),
+    ):
+        *_, sampled = board(shots, cast=changed)
+        assert "".join(name[7] for name in sampled) == numbers
+    with pytest.raises(ValueError, match=r"shot 2: .*Nobody.*Anna, Ben"):
+        board("a\n---\n<S:Nobody>x<E>", cast=people())
 
 
 def test_what_is_wrong_is_said_before_the_first_shot(board, nava):

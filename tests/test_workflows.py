@@ -132,6 +132,7 @@ def test_longer_and_controlled(server, workflow, name, shape):
 
 
 def test_storyboard(server, workflow):
+    """With its cast; a look that is changed makes the shots anew that mention the character, and no others."""
     prompt = workflow("nava_storyboard")
     set_inputs(prompt, "NavaEmptyLatent", width=160, height=96)
     set_inputs(
@@ -141,6 +142,10 @@ def test_storyboard(server, workflow):
     assert frames.shape == (17 + 12 + 9, 96, 160, 3) and frames.std() > 1 and sound.std() > 0
     assert streams["video"]["rate"] == 24 and abs(len(frames) / 24 - sound.shape[-1] / 48000) < 0.05
     assert not list(server.base.rglob("*.part"))
+    set_inputs(prompt, "NavaCast", characters="Anna: an old woman")
+    server.queue(prompt)
+    made = sorted(f.name[:8] for f in (server.base / "output" / "nava_shots" / "storyboard").iterdir())
+    assert made == ["shot_001", "shot_002", "shot_003", "shot_003"]
 
 
 def test_foley_keeps_the_picture(server, workflow):

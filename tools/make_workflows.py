@@ -671,8 +671,12 @@ def storyboard(g: Graph) -> None:
     files = loaders(g, voice=True)
     g.column("Voice")
     audio = g.add("LoadAudio", "voice of Anna", "安娜的声音", outside="input", audio="anna.wav")
-    voice = g.add("NavaVoice", encoder=files["voice_encoder"], audio=(audio, 0), name="Anna")
+    voice = g.add("NavaVoice", encoder=files["voice_encoder"], audio=(audio, 0))
+    g.column("Cast", below=True)
+    cast = g.add("NavaCast", characters="Anna: a woman in her twenties in a red coat", **{"voices.voice_0": (voice, 0)})
+    g.translate(cast, characters="安娜：穿红色大衣、二十多岁的女人")
     g.column("What all shots have")
+    g.groups[-1]["bounding"][1] = 0
     prompt = g.add("NavaTextEncode", clip=files["clip"], prompt="Each shot's own prompt takes this place.")
     latent = g.add("NavaEmptyLatent", seconds=5.0)
     g.column("Sampling")
@@ -684,22 +688,23 @@ def storyboard(g: Graph) -> None:
     board = g.add(
         "NavaStoryboard", guider=(guider, 0), sampler=(solver, 0), sigmas=(sigmas, 0), latent=(latent, 0),
         clip=files["clip"], video_vae=files["video_vae"], audio_vae=files["audio_vae"],
-        shots="--- 5 s\nNight. Anna, a woman in a red coat, waits alone on a station platform and looks at the clock. She says "
+        shots="--- 5 s\nNight. Anna waits alone on a station platform and looks at the clock. She says "
         "quietly: <S:Anna>Five minutes more.<E> Sound: wind, a distant announcement. No music.\n"
-        "--- 4 s, continue\nThe lights of a train come out of the dark, its wind moves her coat. Sound: the train rolls in, "
+        "--- 4 s, continue\nThe lights of a train come out of the dark, Anna turns her head, the wind of the train moves her coat. Sound: the train rolls in, "
         "brakes squeal. Nobody speaks.\n"
         "--- 5 s\nInside the train Anna sits at the window, lights pass over her face. She smiles and says: <S:Anna>At "
         "last.<E> Sound: wheels on the rails. No music.",
-        **{"voices.voice_0": (voice, 0)},
+        cast=(cast, 0),
     )  # fmt: skip
     g.translate(
         board,
-        shots="--- 5 秒\n夜晚，穿红色大衣的女人安娜独自在站台上等候，看着时钟。她轻声说：<S:Anna>还有五分钟。<E>声音：风声，远处的广播声，没有音乐。\n"
-        "--- 4 秒，继续\n列车的灯光从黑暗中出现，风吹动她的大衣。声音：列车进站，刹车声。没有人说话。\n"
-        "--- 5 秒\n车厢里，安娜坐在窗边，灯光掠过她的脸。她微笑着说：<S:Anna>终于来了。<E>声音：车轮驶过铁轨，没有音乐。",
+        shots="--- 5 秒\n夜晚，安娜独自在站台上等候，看着时钟。她轻声说：<S:安娜>还有五分钟。<E>声音：风声，远处的广播声，没有音乐。\n"
+        "--- 4 秒，继续\n列车的灯光从黑暗中出现，安娜转过头，列车带起的风吹动她的大衣。声音：列车进站，刹车声。没有人说话。\n"
+        "--- 5 秒\n车厢里，安娜坐在窗边，灯光掠过她的脸。她微笑着说：<S:安娜>终于来了。<E>声音：车轮驶过铁轨，没有音乐。",
     )
     g.column("Save")
     g.add("SaveVideo", outside="result", video=(board, 0), filename_prefix="video/NAVA_storyboard")
+    g.promote(cast, "characters", "characters", "角色")
     g.promote(board, "shots", "shots", "镜头")
     promote_size(g, latent)
     g.promote(board, "overlap", "overlap", "重叠")
@@ -790,8 +795,8 @@ ALL = [
     ),
     Workflow(
         "nava_storyboard",
-        Words("Storyboard of shots", "One prompt a shot, between lines of `---`, which may say `--- 4 s, continue`. Finished shots lie in output/nava_shots: queue again after an interruption or a change, and only what is missing is made."),
-        Words("分镜长片", "每个镜头一段提示词，之间用 `---` 一行隔开，可写 `--- 4 秒，继续`。完成的镜头在 output/nava_shots：中断或修改后再次运行，只生成缺少的部分。"),
+        Words("Storyboard of shots", "One prompt a shot, between lines of `---`, which may say `--- 4 s, continue`. Everybody of *characters* keeps look and voice in every shot. Finished shots lie in output/nava_shots: queue again after an interruption or a change, and only what is missing is made."),
+        Words("分镜长片", "每个镜头一段提示词，之间用 `---` 一行隔开，可写 `--- 4 秒，继续`。*角色* 中的每个人在所有镜头里保持外貌和音色。完成的镜头在 output/nava_shots：中断或修改后再次运行，只生成缺少的部分。"),
         storyboard,
     ),
     Workflow(
