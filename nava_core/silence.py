@@ -12,11 +12,11 @@ SILENT = re.compile(
 )
 SPEECH = re.compile(
     r"[说唱喊讲念吼聊]|旁白|对白|台词|朗读|人声|歌词"
-    r"|\b(?:says?|said|saying|speak|talk|tell|ask|answer|sing|sang|shout|whisper|yell|narrat|chant|voice|dialog|recit|call out)",
+    r"|\b(?:says?|said|saying|speak|talk|tell|ask|answer|sing|sang|shout|whisper|yell(?!ow)|narrat|chant|voice|dialog|recit|call out)",
     re.IGNORECASE,
 )
 MUSIC = re.compile(
-    r"音乐|配乐|歌|曲|旋律|奏|鼓|琴"
+    r"音乐|配乐|歌|曲|旋律|(?<!节)奏|鼓|琴"
     r"|\b(?:music|song|sing|melod|tune|band|orchestra|piano|guitar|drum|violin|jazz|score|soundtrack|danc|concert)",
     re.IGNORECASE,
 )
