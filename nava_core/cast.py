@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 
 from .dialogue import CHINESE, split_row
-from .files import CheckpointError, refuse_foreign_content, unreadable
+from .files import CheckpointError, file_name, refuse_foreign_content, unreadable, writing
 from .prompt import CLOSE, NO_VOICE, TAG, few, short
 from .redimnet import SAMPLE_RATE
 from .voice import EMBEDDING, MAX_SECONDS, Voice
@@ -230,40 +230,43 @@ def voice_in(file, shapes: dict, number: int, name: str, path: Path) -> Voice | 
 def save_cast(cast: Cast, folder: Path, name: str, recordings: bool = False) -> Path:
     """Write a cast under a name of its own; nothing is overwritten, and the same cast is not written twice.
 
-    Returns the file: `name.safetensors`, or `name_2.safetensors` and so on where another cast has that name.
+    Returns the file: `name.safetensors`, or `name_2.safetensors` and so on where another cast has that name. Raises CastError, WriteError.
     """
-    if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or not name.isprintable() or len(name) > 100:
-        raise CastError(f"{short(name)!r} cannot be a file name: use letters, digits, spaces, - and _")
+    try:
+        name = file_name(name)
+    except ValueError as error:
+        raise CastError(str(error)) from None
     return keep(to_bytes(cast, recordings), folder, name)
 
 
 def keep(content: bytes, folder: Path, name: str) -> Path:
     """The file that holds this content, written where there is none; it appears whole, whatever ends this process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as aside:
-        whole = Path(aside) / "whole"
-        whole.write_bytes(content)
-        for number in range(1, 10_000):
-            path = folder / f"{name}{'' if number == 1 else f'_{number}'}.safetensors"
-            try:
-                appear(whole, path)
-                return path
-            except FileExistsError:
-                if path.stat().st_size == len(content) and path.read_bytes() == content:
+    with writing(folder / f"{name}.safetensors"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as aside:
+            complete = Path(aside) / "whole"
+            complete.write_bytes(content)
+            for number in range(1, 10_000):
+                path = folder / f"{name}{'' if number == 1 else f'_{number}'}.safetensors"
+                try:
+                    appear(complete, path)
                     return path
+                except FileExistsError:
+                    if path.stat().st_size == len(content) and path.read_bytes() == content:
+                        return path
     raise CastError(f"there are too many casts named {name!r}")
 
 
-def appear(whole: Path, path: Path) -> None:
+def appear(complete: Path, path: Path) -> None:
     """Give a finished file its name. Raises FileExistsError."""
     try:
-        os.link(whole, path)
+        os.link(complete, path)
     except FileExistsError:
         raise
     except OSError:  # a file system without links
         if path.exists():
             raise FileExistsError(path) from None
-        os.rename(whole, path)
+        os.rename(complete, path)
 
 
 def speakers(cast: Cast | None, voices: Sequence[Voice]) -> list[Character]:

@@ -1,6 +1,5 @@
 """Checkpoints in other formats, written a tensor at a time."""
 
-import errno
 import json
 import math
 import os
@@ -23,6 +22,7 @@ from .checkpoint import (
     refuse_foreign_quantization,
     without_prefix,
 )
+from .files import WriteError, unreadable, whole
 from .gguf_file import stored_shape, write_gguf
 from .host_formats import FORMATS, fits, layout_of, packed
 
@@ -92,15 +92,18 @@ def convert(
     lossless = True
 
     def weights() -> Iterator[tuple[str, Tensor]]:
-        with safetensors.safe_open(source, framework="pt") as file:
-            for i, key in enumerate(keys):
-                weight = file.get_tensor(key)
-                scale = key.removesuffix(".weight") + SCALE
-                if scale in shapes:
-                    weight = dequantized_rows(weight, file.get_tensor(scale), torch.float32)
-                yield key, weight
-                if progress is not None:
-                    progress(i + 1, len(keys))
+        try:
+            with safetensors.safe_open(source, framework="pt") as file:
+                for i, key in enumerate(keys):
+                    weight = file.get_tensor(key)
+                    scale = key.removesuffix(".weight") + SCALE
+                    if scale in shapes:
+                        weight = dequantized_rows(weight, file.get_tensor(scale), torch.float32)
+                    yield key, weight
+                    if progress is not None:
+                        progress(i + 1, len(keys))
+        except (safetensors.SafetensorError, OSError) as error:
+            raise unreadable(source, error) from error
 
     def tensors() -> Iterator[Tensor]:
         nonlocal lossless
@@ -126,10 +129,8 @@ def convert(
             write_gguf(target, names, own, metadata, (weight for _, weight in weights()))
             return False
         write_safetensors(target, layout, metadata, tensors())
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise CheckpointError(no_room(target, error.strerror, needed)) from error
-        raise CheckpointError(f"{target} cannot be written: {error.strerror or error}") from error
+    except WriteError as error:
+        raise CheckpointError(no_room(target, error.reason, needed) if error.full else str(error)) from error
     return lossless
 
 
@@ -146,19 +147,12 @@ def write_safetensors(target: Path, layout: dict, metadata: dict[str, str], tens
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = target.with_name(target.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for tensor, (key, (dtype, shape)) in zip(tensors, layout.items(), strict=True):
-                if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape):
-                    raise ValueError(
-                        f"{key} is {tensor.dtype} {list(tensor.shape)}, announced as {dtype} {list(shape)}"
-                    )
-                file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(target) as part, open(part, "wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for tensor, (key, (dtype, shape)) in zip(tensors, layout.items(), strict=True):
+            if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape):
+                raise ValueError(f"{key} is {tensor.dtype} {list(tensor.shape)}, announced as {dtype} {list(shape)}")
+            file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())

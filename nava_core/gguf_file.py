@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .files import CheckpointError, unreadable
+from .files import CheckpointError, unreadable, whole
 from .ggml_blocks import BLOCKS, quantized
 
 SHAPE = "comfy.gguf.orig_shape."  # GGUF holds at most 4 dimensions; converters keep the fifth here
@@ -137,25 +137,22 @@ def write_gguf(
     """
     gguf = package(target.name)
     kinds, bytes_only = gguf.GGMLQuantizationType, np.dtype(np.uint8)
-    part = target.with_name(target.name + ".part")
-    writer = gguf.GGUFWriter(part, ARCHITECTURE)
-    try:
-        if CONFIG in metadata:
-            writer.add_string(CONFIG, metadata[CONFIG])
-        for name, shape in shapes.items():
-            if len(shape) > 4:
-                writer.add_array(SHAPE + name, list(shape))
-            stored = stored_shape(shape, name in packed)
-            kind = kinds.Q8_0 if name in packed else kinds.BF16
-            writer.add_tensor_info(name, stored, bytes_only, math.prod(stored), raw_dtype=kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for name, weight in zip(shapes, weights, strict=True):
-            entry = quantized(weight) if name in packed else weight.bfloat16().view(-1).view(torch.uint8)
-            writer.write_tensor_data(entry.numpy())
-        writer.close()
-        part.replace(target)
-    finally:
-        writer.close()
-        part.unlink(missing_ok=True)
+    with whole(target) as part:
+        writer = gguf.GGUFWriter(part, ARCHITECTURE)
+        try:
+            if CONFIG in metadata:
+                writer.add_string(CONFIG, metadata[CONFIG])
+            for name, shape in shapes.items():
+                if len(shape) > 4:
+                    writer.add_array(SHAPE + name, list(shape))
+                stored = stored_shape(shape, name in packed)
+                kind = kinds.Q8_0 if name in packed else kinds.BF16
+                writer.add_tensor_info(name, stored, bytes_only, math.prod(stored), raw_dtype=kind)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            for name, weight in zip(shapes, weights, strict=True):
+                entry = quantized(weight) if name in packed else weight.bfloat16().view(-1).view(torch.uint8)
+                writer.write_tensor_data(entry.numpy())
+        finally:
+            writer.close()

@@ -7,6 +7,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..nava_core.cast import Cast, CastError, load_cast, parse_characters, save_cast
+from ..nava_core.files import WriteError
 from .load import naming
 from .voice import NavaVoiceType
 
@@ -95,7 +96,7 @@ class NavaCast(io.ComfyNode):
         if save_as.strip():
             try:
                 shown["saved"] = save_cast(cast, folder(), save_as.strip(), keep_recordings).name
-            except CastError as error:
+            except (CastError, WriteError) as error:
                 raise CastError(f"NavaCast, save_as: {error}.") from None
             logging.info("NavaCast: saved as %s", shown["saved"])
         return io.NodeOutput(cast, ui={"nava_cast": [shown]})

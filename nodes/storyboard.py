@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-import os
+import tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +17,12 @@ import folder_paths
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import InputImpl, io
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ..nava_core import prompt as prompts
 from ..nava_core.cast import Cast, speakers
+from ..nava_core.files import WriteError, file_name, whole, writing
 from ..nava_core.media import fit_length, join_sound
 from ..nava_core.sizes import FPS, FRAMES_PER_LATENT, ClipLength
 from ..nava_core.spans import clip_seconds
@@ -159,14 +161,26 @@ def called(text: str, cast: Cast | None, voices: dict) -> tuple:
 
 
 def folder_of(name: str) -> Path:
-    root = (Path(folder_paths.get_output_directory()) / "nava_shots").resolve()
-    folder = (root / name.strip()).resolve()
-    if not name.strip() or root not in folder.parents:
-        raise ValueError(
-            f"NavaStoryboard, name: {name!r} cannot be the name of a folder. Use letters, such as storyboard."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+    """The folder of that name, made and found writable before hours go into what it is for."""
+    try:
+        parts = [file_name(part) for part in name.replace("\\", "/").split("/")]
+    except ValueError as error:
+        raise ValueError(f"NavaStoryboard, name: {error}.") from None
+    folder = Path(folder_paths.get_output_directory()).joinpath("nava_shots", *parts)
+    with told(), writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"?")
     return folder
+
+
+@contextmanager
+def told():
+    """What cannot be written, in the node's name."""
+    try:
+        yield
+    except WriteError as error:
+        raise RuntimeError(f"NavaStoryboard: {error}. Shots that are finished are kept: queue it again then.") from None
 
 
 def as_bytes(tensor: torch.Tensor) -> bytes:
@@ -224,13 +238,17 @@ def sample_shot(guider, sampler, sigmas, start: dict, seed: int, file: Path, rep
         callback=lambda step, *_: progress.update_absolute(number * steps + step + 1), disable_pbar=False, seed=seed,
     )  # fmt: skip
     picture, sound = (t.float().cpu().contiguous() for t in out.unbind())
-    part = file.with_name(file.name + ".part")
-    save_file({"picture": picture, "sound": sound}, part, {"repeated": json.dumps(repeated)})
-    os.replace(part, file)
+    with told(), whole(file) as part:
+        save_file({"picture": picture, "sound": sound}, part, {"repeated": json.dumps(repeated)})
 
 
 def read(file: Path) -> dict:
-    parts = load_file(file)
+    try:
+        parts = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"NavaStoryboard: the shot {file} cannot be read ({error}). Remove it, and it is made anew."
+        ) from error
     return {"samples": NestedTensor([parts["picture"], parts["sound"]])}
 
 
@@ -244,18 +262,17 @@ def encode(files: list[Path], goes_on: list[bool], target: Path, video_vae, audi
 
     A shot that goes on is decoded from its repeated part on, which its first frames need to settle.
     """
-    part = target.with_name(target.name + ".part")
-    writer = None
     kept_frames = kept_sound = None  # of the shot before, as long as the next one may be crossfaded with it
     total, marks = 0, {"held": [], "seams": []}
-    try:
+    with told(), whole(target) as part, ExitStack() as opened:
+        writer = None
         for i, file in enumerate(files):
             picture, sound = streams_of(read(file))
             frames = decode_picture(picture, video_vae).cpu()
             waveform, rate = decode_sound(sound, audio_vae)
             waveform = fit_length(waveform[0].cpu(), round(len(frames) * rate / FPS))
             if writer is None:
-                writer = Writer(part, frames.shape[2], frames.shape[1], rate)
+                writer = opened.enter_context(Writer(part, frames.shape[2], frames.shape[1], rate))
             if i > 0:
                 at = (total + (len(kept_frames) if goes_on[i] else 0)) / FPS
                 marks["seams"].append({"at": round(at, 3), "cut": not goes_on[i]})
@@ -281,13 +298,6 @@ def encode(files: list[Path], goes_on: list[bool], target: Path, video_vae, audi
             kept_frames, kept_sound = frames[done:], waveform[:, heard:]
             total += done
             comfy.model_management.throw_exception_if_processing_interrupted()
-        writer.close()
-        writer = None
-        os.replace(part, target)
-    finally:
-        if writer is not None:
-            writer.close()
-        part.unlink(missing_ok=True)
     return total, marks
 
 
@@ -325,7 +335,13 @@ class Writer:
             self.samples += waveform.shape[-1]
             self.media.mux(self.audio.encode(sound))
 
-    def close(self) -> None:
-        for stream in (self.video, self.audio):
-            self.media.mux(stream.encode())
-        self.media.close()
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        try:
+            # what comes after a header that could not be written ends the process
+            for stream in (self.video, self.audio) if kind is None else ():
+                self.media.mux(stream.encode())
+        finally:
+            self.media.close()

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pkgutil
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +110,43 @@ def server(base):
 @pytest.fixture(scope="session")
 def object_info(server):
     return server.get("/object_info")
+
+
+class Disk:
+    """A folder with room for 8 KB, a disk of its own where one may be mounted; else files cannot grow beyond that size."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "small", str(folder)]
+        self.own = shutil.which("mount") and not subprocess.run(mount, capture_output=True).returncode
+        if not self.own:
+            resource = pytest.importorskip("resource")
+            self.limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, self.limit[1]))
+
+    def forbid_writing(self):
+        if self.own:
+            subprocess.run(["mount", "-o", "remount,ro", str(self.folder)], check=True)
+        else:
+            self.folder.chmod(0o500)
+
+    def end(self):
+        if self.own:
+            subprocess.run(["umount", "-l", str(self.folder)], check=True)
+        else:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_FSIZE, self.limit)
+            self.folder.chmod(0o700)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    disk = Disk(folder)
+    yield disk
+    disk.end()
 
 
 @pytest.fixture(scope="module")

@@ -320,27 +320,23 @@ def test_convert_is_atomic_and_honest(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again.safetensors", "broken.safetensors", "out.safetensors"]
 
 
-def test_convert_on_a_full_disk(tmp_path, monkeypatch):
-    """Too little room is noticed before writing, or while writing; either way nothing is left behind."""
-    import errno
+@pytest.mark.parametrize(("ending", "dtype"), [(".safetensors", "bf16"), (".gguf", "q8_0")])
+def test_convert_on_a_full_or_forbidden_disk(small_disk, monkeypatch, ending, dtype):
+    """Too little room is noticed before writing where it can be, else while writing; either way nothing is left behind."""
     import shutil
     from collections import namedtuple
 
-    from nava_core import convert as module
-
-    target = tmp_path / "out.safetensors"
-    with monkeypatch.context() as m:
-        m.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "total used free")(1, 1, 1000))
-        with pytest.raises(CheckpointError, match=r"out.safetensors does not fit: .* GB are needed"):
-            convert(TINY, target, "bf16")
-
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"does not fit: .* No space left"):
-        convert(TINY, target, "bf16")
-    assert not list(tmp_path.iterdir())
+    target = small_disk.folder / f"out{ending}"
+    usage = namedtuple("usage", "total used free")
+    for free, why in ((1000, "are free"), (10**9, "No space left|too large")):  # others filled it meanwhile
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(1, 1, free))
+        with pytest.raises(CheckpointError, match=rf"out\{ending} does not fit: .* GB are needed, .*({why})"):
+            convert(TINY, target, dtype)
+        assert not list(small_disk.folder.iterdir())
+    small_disk.forbid_writing()
+    with pytest.raises(CheckpointError, match=rf"out\{ending} cannot be written: .* Choose a folder that may be"):
+        convert(TINY, target, dtype)
+    assert not list(small_disk.folder.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["F16", "Q8_0"])

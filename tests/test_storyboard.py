@@ -167,5 +167,25 @@ def test_what_is_wrong_is_said_before_the_first_shot(board, nava):
         assert board.sampled == []
     with pytest.raises(ValueError, match="NavaStoryboard, latent: give one clip with picture and sound"):
         board(latent=latent_of(nava, "video"))
-    with pytest.raises(ValueError, match="cannot be the name of a folder"):
-        nava("storyboard").folder_of("../other")
+    for name in ("../other", "/tmp", "scenes/con", " "):
+        with pytest.raises(ValueError, match=r"NavaStoryboard, name: .* cannot be a file name"):
+            nava("storyboard").folder_of(name)
+    assert nava("storyboard").folder_of("scenes/one").is_dir()
+
+
+def test_a_full_or_forbidden_disk_is_said(board, small_disk, monkeypatch):
+    """Of the clip, of a shot; a folder that may not be written to before the first shot. No half file stays, finished shots do."""
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(small_disk.folder))
+    with pytest.raises(RuntimeError, match=r"NavaStoryboard: .*\.mp4 cannot be written: .*Free some space"):
+        board("--- 0.4 s\na")
+    assert len(board.sampled) == 1 and not list(small_disk.folder.iterdir())
+    monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(small_disk.folder))
+    with pytest.raises(RuntimeError, match=r"NavaStoryboard: .*shot_001.* cannot be written: .*Free some space"):
+        board("--- 0.4 s\na")
+    assert not [p for p in small_disk.folder.rglob("*") if p.is_file()]
+    small_disk.forbid_writing()
+    with pytest.raises(RuntimeError, match=r"NavaStoryboard: .*story cannot be written: .*may be written to"):
+        board("--- 0.4 s\na")
+    assert board.sampled == []
