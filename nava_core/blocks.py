@@ -294,7 +294,8 @@ class Block(nn.Module):
         length = x.shape[1]
         if length <= FFN_TOKENS:
             return update(x, shift, scale, gate, rows)
-        spans = [(a, min(a + FFN_TOKENS, length)) for a in range(0, length, FFN_TOKENS)]
+        count = -(-length // FFN_TOKENS)  # a compiler keeps to this number, not to the length
+        spans = [(i * FFN_TOKENS, length if i == count - 1 else (i + 1) * FFN_TOKENS) for i in range(count)]
         if keeps_values():
             return joined([update(x[:, a:b], shift, scale, gate, within(rows, a, b)) for a, b in spans])
         for i in range(x.shape[0]):  # one clip at a time: its tokens lie together

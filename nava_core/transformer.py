@@ -202,12 +202,9 @@ class NavaTransformer(nn.Module):
         video_tokens = frames * per_frame
         tokens, device = sum(x.shape[1] for x in streams), streams[0].device
         audio_tokens = tokens - video_tokens
-        video_levels = [1.0] * frames if video_levels is None else video_levels
-        audio_levels = [1.0] * audio_tokens if audio_levels is None else audio_levels
         rows = None
         if not isinstance(video_levels, Tensor) and not isinstance(audio_levels, Tensor):
-            video_runs = run_lengths(map(rounded_level, video_levels), per_frame)
-            audio_runs = run_lengths(map(rounded_level, audio_levels))
+            video_runs, audio_runs = runs_of(video_levels, frames, per_frame), runs_of(audio_levels, audio_tokens)
             covered = sum(length for length, _ in (*video_runs, *audio_runs))
             if covered != tokens:
                 raise ValueError(f"noise levels cover {covered} tokens, the input has {tokens}")
@@ -215,6 +212,8 @@ class NavaTransformer(nn.Module):
                 factors = sorted({level for _, level in (*video_runs, *audio_runs)})
                 rows = [spans_of(runs, factors) for runs in (video_runs, audio_runs, [*video_runs, *audio_runs])]
         if rows is None:
+            video_levels = [1.0] * frames if video_levels is None else video_levels
+            audio_levels = [1.0] * audio_tokens if audio_levels is None else audio_levels
             levels = self._token_levels(video_levels, audio_levels, grid, streams[0].shape[0])
             factors = levels.unique().tolist()
             fused = torch.bucketize(levels, torch.tensor(factors)).to(device)
@@ -259,6 +258,13 @@ def rounded_level(level):
 
 def first_frame_clean(frames: int) -> list[float]:
     return [0.0] + [1.0] * (frames - 1)
+
+
+def runs_of(levels: Iterable[float] | None, count: int, tokens: int = 1) -> list[tuple[int, float]]:
+    """`run_lengths` of rounded levels; None are `count` of 1, said without a list, which a compiler would take for a fixed length."""
+    if levels is None:
+        return [(count * tokens, 1.0)] if count else []
+    return run_lengths(map(rounded_level, levels), tokens)
 
 
 def run_lengths(levels: Iterable[float], tokens: int = 1) -> list[tuple[int, float]]:

@@ -142,7 +142,7 @@ SHORT = [
 def options(out, **given):
     return argparse.Namespace(
         **{"out": out, "seeds": 1, "first_seed": 1, "workflow": None, "models": None, "through": [],
-           "only": None, "set": SHORT} | given
+           "only": None, "dtype": None, "set": SHORT} | given
     )  # fmt: skip
 
 

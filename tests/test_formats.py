@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support import DATA
 from trace_memory import PeakMemory
+from trace_traffic import Readings
 
 import nava_core
 from nava_core import CheckpointError, NavaConfig, checkpoint
@@ -61,8 +62,35 @@ def files(tmp_path_factory):
     save("nvfp4", nvfp4, {"_quantization_metadata": json.dumps(quantization)})
     for kind in ("int8", "mxfp8"):
         convert(TINY, folder / f"{kind}.safetensors", kind)
+    convert(TINY, folder / "q8_0.gguf", "q8_0")
+    write_q4_k(folder / "q4_k.gguf", json.loads(metadata["nava_config"]))
     torch.save(dict(weights), folder / "pickled.pth")
     return folder
+
+
+def write_q4_k(path, small: dict):
+    """A random model that is wide enough for blocks of 256, its matrices in Q4_K."""
+    import gguf
+
+    wide = small | {"dim": 256, "ffn_dim": 256, "num_double_layers": 1, "num_single_layers": 1}
+    writer, generator = gguf.GGUFWriter(path, "nava"), torch.Generator().manual_seed(0)
+    writer.add_string("nava_config", json.dumps(wide))
+    for key, shape in checkpoint.expected_shapes(
+        NavaConfig(**wide | {"patch_size": tuple(wide["patch_size"])})
+    ).items():
+        if is_fp8_layer(key):
+            blocks = torch.randint(256, (shape[0], shape[1] // 256, 144), dtype=torch.uint8, generator=generator)
+            blocks[..., :4] = torch.tensor([0.0002, 0.001], dtype=torch.float16).view(torch.uint8)  # the two scales
+            writer.add_tensor(key, blocks.flatten(1).numpy(), raw_dtype=gguf.GGMLQuantizationType.Q4_K)
+            continue
+        if len(shape) > 4:
+            writer.add_array(f"comfy.gguf.orig_shape.{key}", list(shape))
+            shape = (shape[0], math.prod(shape[1:]))
+        writer.add_tensor(key, (torch.randn(shape, generator=generator) * 0.05).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def velocity(patcher, golden):
@@ -654,3 +682,70 @@ def test_host_formats_are_refused_outside_the_host(files, tmp_path, name):
         with pytest.raises(CheckpointError, match="ComfyUI's quantised formats"):
             action(files / f"{name}.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["bf16", "released_fp8", "int8", "mxfp8", "nvfp4", "q8_0", "q4_k"])
+def test_a_format_runs_never_waits_and_leaves_nothing(nava, files, name, monkeypatch):
+    """A guided run with a LoRA, all in memory and streamed as where nothing fits; unloaded, all its memory is free again.
+
+    From the first step to the last nothing reads a tensor's numbers: on a card the host would wait for it.
+    """
+    import gc
+    import weakref
+
+    import comfy.sample
+    import comfy.sd
+    from comfy import model_management
+    from comfy.nested_tensor import NestedTensor
+
+    def guided(patcher):
+        positive = [[torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(3)), {}]]
+        latent, marks = NestedTensor([torch.zeros(1, 6, 2, 4, 4), torch.zeros(1, 8, 6, 1)]), []
+        guider = nava("guide").NavaGuider.execute(patcher, positive, positive, 3.0, 3.0, 2.0, 2.0, 3.0)[0]
+        sigmas = nava("sample").NavaScheduler.execute(patcher, 2, 5.0, 1.0)[0]
+        sampler, noise = nava("sample").NavaSamplerSelect.execute("unipc")[0], comfy.sample.prepare_noise(latent, 5)
+        with Readings() as readings:
+            out = guider.sample(
+                noise, latent, sampler, sigmas, callback=lambda *_: marks.append(readings.count), disable_pbar=True
+            )
+        assert readings.count and len(marks) == 2 and marks[0] == marks[1]
+        return torch.cat([t.flatten() for t in out.unbind()])
+
+    def follow(tensors):
+        for tensor in tensors:
+            inner = tensor.__tensor_flatten__()[0] if hasattr(tensor, "__tensor_flatten__") else ()
+            follow(getattr(tensor, part) for part in inner)
+            if not inner:
+                followed.append(weakref.ref(tensor.untyped_storage()))
+
+    (file,) = files.glob(f"{name}.*")
+    base = nava("load").load_model(str(file), "default")
+    network, followed, random = base.model.diffusion_model, [], torch.Generator().manual_seed(4)
+    layer = network.single_blocks[0].ffn[0]
+    lora = {
+        "diffusion_model.single_blocks.0.ffn.0.lora_B.weight": torch.randn(layer.out_features, 4, generator=random),
+        "diffusion_model.single_blocks.0.ffn.0.lora_A.weight": torch.randn(4, layer.in_features, generator=random)
+        * 0.3,
+    }
+    follow([*lora.values(), *network.parameters()])
+    plain = guided(base)
+    patched, _ = comfy.sd.load_lora_for_models(base, None, lora, 0.3, 0)
+    merged = guided(patched)
+    follow(network.parameters())
+    model_management.unload_all_models()
+    with monkeypatch.context() as no_vram:  # what the host asks for where nothing fits
+        no_vram.setattr(
+            model_management.LoadedModel,
+            "model_use_more_vram",
+            lambda loaded, *_, **options: loaded.model.partially_load(loaded.device, 0.1, **options),
+        )
+        streamed = guided(patched)
+        assert base.model.model_lowvram and base.model.lowvram_patch_counter == 1
+    model_management.unload_all_models()
+    cosine = torch.cosine_similarity(merged - plain, streamed - plain, dim=0).item()
+    print(f"{name}: a LoRA streamed acts as merged, to a cosine of {cosine:.4f}")
+    assert cosine > 0.9 and all(storage() is not None for storage in followed[: len(lora)])
+    del layer, network, lora, base, patched
+    model_management.cleanup_models()
+    gc.collect()
+    assert not [storage() for storage in followed if storage() is not None]

@@ -6,7 +6,7 @@ from support import DATA
 from test_host_parity import GivenNoise, nested
 
 import nava_core
-from nava_core import transformer
+from nava_core import checkpoint, transformer
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +191,31 @@ def test_timesteps_are_exact_where_a_device_has_no_float64(monkeypatch):
     assert torch.equal(transformer.timestep_sinusoid(t, 64), wanted)
 
 
-def test_compiled_model_takes_a_second_size(model):
-    from comfy_extras.nodes_torch_compile import TorchCompileModel
+def test_compiled_once_for_every_size_and_step(nava, monkeypatch):
+    """By the host's way to compile a model: one graph without breaks, which other steps and sizes use again, in chunks too."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
+    from torch._dynamo.utils import counters
 
-    compiled = TorchCompileModel.execute(model, "eager")[0]
-    for frames, rows in ((3, 4), (5, 8), (2, 6)):
-        latent = {"samples": nested([torch.zeros(1, 6, frames, rows, 6), torch.zeros(1, 8, 2 * frames, 1)])}
+    config = nava_core.NavaConfig(
+        dim=64, num_heads=2, num_double_layers=1, num_single_layers=1, ffn_dim=80, freq_dim=32, text_dim=24, text_len=16,
+        vid_in_dim=6, vid_out_dim=6, audio_in_dim=8, audio_out_dim=8,
+    )  # fmt: skip
+    shapes, generator = checkpoint.expected_shapes(config), torch.Generator().manual_seed(0)
+    weights = {k: torch.randn(s, generator=generator) * 0.05 for k, s in shapes.items()}
+    # ComfyUI's own choice on a CPU asks the system for free memory, which nothing can trace; on a card it is torch's
+    patcher = nava("host").build_patcher(weights, config, torch.float32)
+    model = nava("attention").NavaAttention.execute(patcher, "pytorch")[0]
+    compiled = model.clone()
+    options = {"guard_filter_fn": skip_torch_compile_dict}
+    set_torch_compile_wrapper(compiled, backend="eager", options=options, fullgraph=True, dynamic=True)
+    monkeypatch.setattr(nava_core.blocks, "FFN_TOKENS", 30)
+    torch._dynamo.reset()
+    counters.clear()
+    for frames, rows, columns, steps in ((5, 4, 10, 7), (3, 6, 12, 5)):  # two chunks of picture, one of sound
+        latent = {"samples": nested([torch.zeros(1, 6, frames, rows, columns), torch.zeros(1, 8, steps, 1)])}
         close(ksampler(compiled, latent, steps=2), ksampler(model, latent, steps=2))
+        assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
 
 
 def test_lora_hook_on_the_text_layers(model):

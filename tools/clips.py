@@ -4,13 +4,21 @@ import copy
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import torch
+from environment import ROOT
 from prompt_sets import Row
 from workflow import WorkflowError, nodes_of
 
-MODEL_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".sft")
+sys.path.insert(0, str(ROOT))
+from nava_core.checkpoint import CheckpointError
+from nava_core.convert import convert
+
+sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
+
+MODEL_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".sft", ".gguf")
 SAVED = (".mp4", ".flac", ".webm", ".wav")
 EDGE = 1 << 20
 
@@ -49,6 +57,26 @@ def change(prompt: dict, setting: str) -> None:
             raise WorkflowError(f"--set {setting}: {kind} has no input {name}; it has {', '.join(sorted(inputs))}")
         # 1 and 1.0 make the same clip
         inputs[name] = float(value) if isinstance(inputs[name], float) and type(value) is int else value
+
+
+def load_as(prompt: dict, dtype: str, folders: list[Path]) -> None:
+    """Let the graph load its NAVA file as `run.py convert` writes it; folders: models folders, the copy goes into the first."""
+    for inputs in nodes_of(prompt, "NavaModelLoader"):
+        name = inputs["model_name"]
+        source = next((f for folder in folders if (f := folder / "diffusion_models" / name).is_file()), None)
+        if source is None:
+            raise WorkflowError(f"{name} is not in diffusion_models, so it cannot be converted to {dtype}")
+        target = (
+            folders[0] / "diffusion_models" / f"{source.stem}_{dtype}.{'gguf' if dtype == 'q8_0' else 'safetensors'}"
+        )
+        if target.exists() and target.stat().st_mtime < source.stat().st_mtime:
+            target.unlink()
+        if not target.exists():
+            try:
+                convert(source, target, dtype)
+            except CheckpointError as error:
+                raise WorkflowError(str(error)) from error
+        inputs["model_name"] = target.name
 
 
 def pass_through(prompt: dict, kind: str, object_info: dict) -> None:

@@ -83,8 +83,8 @@ def finished(folder: Path, row: Row, seed: int, fingerprint: str) -> Path | None
 class Templates:
     """The graphs of the workflow files used, with the settings applied, each made once."""
 
-    def __init__(self, object_info: dict, options: argparse.Namespace):
-        self.object_info, self.options, self.made = object_info, options, {}
+    def __init__(self, object_info: dict, options: argparse.Namespace, folders: list[Path]):
+        self.object_info, self.options, self.folders, self.made = object_info, options, folders, {}
 
     def __call__(self, name: str) -> dict:
         if name not in self.made:
@@ -97,6 +97,8 @@ class Templates:
                 clips.pass_through(prompt, kind, self.object_info)
             for setting in self.options.set:
                 clips.change(prompt, setting)
+            if self.options.dtype:
+                clips.load_as(prompt, self.options.dtype, self.folders)
             self.made[name] = prompt
         return self.made[name]
 
@@ -141,13 +143,14 @@ def make(
     folder = options.out / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     object_info = server.get("/object_info")
-    template = Templates(object_info, options)
+    folders = model_folders(server.base, options.models)
+    template = Templates(object_info, options, folders)
     jobs = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         for row in rows:  # every graph is made, and every finished clip checked, before the first is queued
             made_with = template(workflow_of(row, options.workflow))
             graph = clips.graph(made_with, row, seed, object_info, server.base / "input")
-            mark = clips.fingerprint(graph, model_folders(server.base, options.models))
+            mark = clips.fingerprint(graph, folders)
             file = finished(folder, row, seed, mark)
             if file is None:
                 jobs.append((row, seed, graph, mark))
@@ -196,6 +199,8 @@ def run(options: argparse.Namespace) -> int:
             failed[one.out] = make(server, rows, one, made)
     for one in runs:
         measure_all(one.out / "clips", model_folders(server.base, options.models), options.again)
+        if options.study:
+            measure_against(runs[0].out / "clips", one.out / "clips", options.again)
         table = report.write(one.out, failed[one.out])
     if options.study:
         table = study.table(options.out, options.only)
@@ -214,6 +219,7 @@ def variants(options: argparse.Namespace) -> list[argparse.Namespace]:
                 "out": options.out / v.name,
                 "set": [*options.set, *v.set],
                 "through": [*options.through, *v.through],
+                "dtype": v.dtype,
             }
         )
         for v in study.variants(options.only)
@@ -234,6 +240,19 @@ def measure_all(folder: Path, models: list[Path], again: bool = False) -> None:
             write_json(note, known | {"scores": scores, "notes": notes, "meters": measure.VERSION})
 
 
+def measure_against(first: Path, folder: Path, again: bool = False) -> None:
+    """How far every clip of a folder is from the one of the same prompt and seed in `first`."""
+    import measure
+
+    for note in sorted(folder.glob("*.json")):
+        known, other = json.loads(note.read_text(encoding="utf-8")), first / note.name
+        if not other.exists() or (not again and any(name in known["scores"] for name in measure.OFF)):
+            continue
+        files = [first / json.loads(other.read_text(encoding="utf-8"))["file"], folder / known["file"]]
+        if all(file.exists() for file in files):
+            write_json(note, known | {"scores": known["scores"] | measure.off(*files)})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("prompts", type=Path, nargs="?")
@@ -250,6 +269,7 @@ def main() -> int:
     parser.add_argument("--only")
     parser.add_argument("--compare", type=Path, nargs=2)
     parser.add_argument("--best-of", type=Path)
+    parser.set_defaults(dtype=None)
     options = parser.parse_args()
     try:
         if options.compare:

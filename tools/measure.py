@@ -21,6 +21,7 @@ from nava_core.voice import AudioError, load_voice_encoder
 sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
 
 VERSION = 1  # raised when a meter changes: clips measured before are measured again
+OFF = ("picture_off", "sound_off")
 NOT_MEASURED = (
     "DeSync and LSE-C/D: not measured (they need the networks of Synchformer and SyncNet)",
     "word error rate: not measured (no local recogniser)",
@@ -62,6 +63,22 @@ def clip(file: Path, spoken: list[str], voices: list[str | None], encoder) -> tu
         scores |= measured
         notes += [note] if note else []
     return scores, notes
+
+
+def off(first: Path, second: Path) -> dict[str, float]:
+    """How far a clip is from another of the same length: root mean square differences, in per cent.
+
+    picture_off: of the whole range from black to white. sound_off: of the first clip's own loudness.
+    """
+    pictures, sounds = zip(
+        *((frames, sound) for frames, _, sound, _ in map(clips.opened, (first, second))), strict=True
+    )
+    found = {}
+    if all(p is not None for p in pictures):
+        found["picture_off"] = 100 * (pictures[1] - pictures[0]).square().mean().sqrt().item()
+    if all(s is not None for s in sounds) and sounds[0].any():
+        found["sound_off"] = 100 * ((sounds[1] - sounds[0]).square().mean() / sounds[0].square().mean()).sqrt().item()
+    return found
 
 
 def voice_scores(waveform, rate, spoken, voices, encoder) -> tuple[dict[str, float | None], str | None]:

@@ -31,6 +31,8 @@ SCORES = {
     "picture_flicker": ("flicker", False),
     "picture_drift": ("drift from the first picture", None),
     "picture_jump": ("jump after the first picture", False),
+    "picture_off": ("picture away from the first row's, % of its range", None),
+    "sound_off": ("sound away from the first row's, % of its loudness", None),
     "seconds_taken": ("seconds to make a clip (the first one loads the models)", None),
 }
 PAGE = """<!doctype html>

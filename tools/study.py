@@ -1,4 +1,4 @@
-"""What guidance, caching and the number of steps do: one prompt list under each setting, against the released settings."""
+"""What guidance, caching, the number of steps and formats of weights do: one prompt list under each setting, against the first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from intervals import difference
 
 ALIGN = (0, 1, 2, 3, 5)
 STEPS = (4, 10, 20, 30, 50)
+FORMATS = ("bf16", "fp8", "int8", "mxfp8", "nvfp4", "q8_0")
 SHOWN = (
     "sync_f1",
     "sync_correlation",
@@ -15,6 +16,8 @@ SHOWN = (
     "voice_own",
     "voice_nearest",
     "picture_flicker",
+    "picture_off",
+    "sound_off",
     "seconds_taken",
 )
 
@@ -25,6 +28,7 @@ class Variant:
     title: str
     set: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
+    dtype: str | None = None  # the model file is converted to it first
 
 
 class StudyError(ValueError):
@@ -32,7 +36,10 @@ class StudyError(ValueError):
 
 
 def variants(only: str | None = None) -> list[Variant]:
-    """The first is what the others are compared with: the workflow's own settings. only: names of others, with commas."""
+    """The first is what the others are compared with: the workflow's own settings. only: names of others, with commas.
+
+    Formats, attention and our own cache are no part of a whole study: they are named.
+    """
     out = [Variant("base", "as the workflow says")]
     for scale in ALIGN:
         settings = (f"NavaGuider.video_align={scale}", f"NavaGuider.audio_align={scale}")
@@ -42,6 +49,9 @@ def variants(only: str | None = None) -> list[Variant]:
     out += [Variant(f"steps_{n}", f"{n} steps", (f"NavaScheduler.steps={n}",)) for n in STEPS]
     if only is None:
         return out
+    out.append(Variant("step_cache", "NavaStepCache, its defaults", (), ("NavaStepCache",)))
+    out.append(Variant("attention", "attention by torch", ("NavaAttention.kernel=pytorch",), ("NavaAttention",)))
+    out += [Variant(name, f"weights in {name}", dtype=name) for name in FORMATS]
     names = [name.strip() for name in only.split(",")]
     unknown = [name for name in names if name not in {v.name for v in out}]
     if unknown:

@@ -21,8 +21,18 @@ PRODUCTS = (
 )
 UNTOUCHED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_")
 INSPECTIONS = ("device", "_unsafe_view", "detach")
-WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "_unique2", "unique_dim", "masked_select")
+WAITING = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "_unique2", "unique_dim", "masked_select")
 COPIES = ("_to_copy", "copy_", "to")
+
+
+class Readings(TorchDispatchMode):
+    """`with Readings() as readings:` ... then readings.count: how often a tensor's numbers were asked for, on any device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function._schema.name.split("::")[1] in WAITING
+        return function(*args, **(kwargs or {}))
 
 
 def distinct_bytes(tensor: torch.Tensor) -> int:
