@@ -5,6 +5,7 @@ Standard library only. Everything it makes lies in .venv and .cache beside this 
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import environment
 
 def in_environment(env: environment.Environment, *command: str) -> int:
     """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first. SIGTERM is handed on."""
-    variables = {**os.environ, "NAVA_HOST": str(env.host), "PYTHONUTF8": "1"}
+    variables = {**os.environ, "NAVA_HOST": str(env.host), "PYTHONUTF8": "1", "NAVA_PARENT": str(os.getpid())}
     process = subprocess.Popen([str(env.python), *command], cwd=environment.ROOT, env=variables)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
@@ -85,6 +86,14 @@ def evaluate(options: argparse.Namespace, _: list[str]) -> int:
     return in_environment(environment.prepare(), "tools/evaluate.py", *arguments)
 
 
+def generate(options: argparse.Namespace, _: list[str]) -> int:
+    file = Path(options.workflow)
+    arguments = [str(options.jobs.resolve()), "--out", str(options.out.resolve()), "--workers", options.workers]
+    arguments += ["--workflow", str(file.resolve()) if file.is_file() else options.workflow]
+    arguments += ["--models", str(options.models.resolve())] if options.models else []
+    return in_environment(environment.prepare(), "tools/generate.py", *arguments, "--minutes", str(options.minutes))
+
+
 def longer(options: argparse.Namespace, _: list[str]) -> int:
     arguments = ["--out", str(options.out.resolve()), "--clips", str(options.clips)]
     arguments += ["--models", str(options.models.resolve())] if options.models else []
@@ -93,8 +102,10 @@ def longer(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def soak(options: argparse.Namespace, _: list[str]) -> int:
-    arguments = ["--minutes", str(options.minutes), "--kills", str(options.kills), "--seed", str(options.seed)]
-    return in_environment(environment.prepare(), "tools/soak.py", *arguments, "--out", str(options.out.resolve()))
+    arguments = ["--kills", str(options.kills), "--seed", str(options.seed), "--out", str(options.out.resolve())]
+    if options.jobs:
+        return in_environment(environment.prepare(), "tools/soak_generate.py", "--jobs", str(options.jobs), *arguments)
+    return in_environment(environment.prepare(), "tools/soak.py", "--minutes", str(options.minutes), *arguments)
 
 
 def test(_: argparse.Namespace, rest: list[str]) -> int:
@@ -181,13 +192,27 @@ def main() -> int:
     eight = commands.add_parser("soak", help="a server under a mix of everything: does it grow, is what it saves whole")
     eight.add_argument("--minutes", type=float, default=10)
     eight.add_argument("--kills", type=int, default=0, help="servers killed while they save, after that")
+    eight.add_argument(
+        "--jobs", type=int, help="instead: generate so many over two workers, killed at random, against undisturbed"
+    )
     eight.add_argument("--seed", type=int, default=1)
     eight.add_argument("--out", type=Path, default=Path("soak"), help="folder for soak.json and soak.svg")
+    nine = commands.add_parser(
+        "generate", parents=[with_models], help="make the clips of a file of jobs, on every card (docs/generate.md)"
+    )
+    nine.add_argument("jobs", type=Path, help="JSONL: prompt, seed, picture, voices, size, seconds, set … a line")
+    nine.add_argument("--out", type=Path, default=Path("generated"), help="folder for clips and report")
+    nine.add_argument("--workflow", default="nava_text_to_av", help="a workflow by name or by path")
+    nine.add_argument("--workers", default="auto", help="so many ComfyUI; auto: one for each graphics card")
+    nine.add_argument("--minutes", type=float, default=24 * 60, help="a job that takes longer is begun again")
     options, rest = parser.parse_known_args()
+    if options.command == "generate" and options.workers != "auto" and not re.fullmatch("[1-9][0-9]*", options.workers):
+        parser.error(f"--workers {options.workers}: a number from 1, or auto")
     if options.command == "evaluate" and sum(map(bool, (options.prompts, options.compare, options.best_of))) != 1:
         parser.error("evaluate takes a prompt list, or --compare A B, or --best-of A")
-    if getattr(options, "prompts", None) and not options.prompts.exists():
-        parser.error(f"{options.prompts}: there is no such file or folder")
+    for file in (getattr(options, "prompts", None), options.jobs if options.command == "generate" else None):
+        if file and not file.exists():
+            parser.error(f"{file}: there is no such file or folder")
     if rest and options.command != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if getattr(options, "models", None) and not options.models.is_dir():
@@ -200,6 +225,7 @@ def main() -> int:
             "convert": convert,
             "bench": bench,
             "evaluate": evaluate,
+            "generate": generate,
             "longer": longer,
             "train": train,
             "soak": soak,

@@ -101,14 +101,9 @@ def served(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for the child")
-@pytest.mark.parametrize("what", ["serve is told to stop", "ComfyUI dies"])
-def test_serve_ends_well(served, what):
+def test_serve_ends_well(served):
+    """Told to stop. What it does when its ComfyUI dies is seen in test_generate.py."""
     process, comfy, port = served
-    if what == "ComfyUI dies":
-        os.kill(comfy, signal.SIGKILL)
-        text = process.communicate(timeout=60)[0]
-        assert process.returncode == 1 and "ComfyUI ended by itself (exit status -9)" in text
-        return
     process.send_signal(signal.SIGTERM)
     assert "Stopped" in process.communicate(timeout=60)[0]
     for _ in range(50):

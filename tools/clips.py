@@ -40,21 +40,21 @@ def choices(object_info: dict, kind: str, name: str) -> list:
 
 
 def change(prompt: dict, setting: str) -> None:
-    """Apply `Node.input=value` (value as JSON, else as text) to every node of that kind."""
+    """Apply `Node.input=value` (value as JSON, else as text) to every node of that kind, or the one of that id or title."""
     place, equals, text = setting.partition("=")
-    kind, dot, name = place.partition(".")
+    which, dot, name = place.partition(".")
     if not (equals and dot and name):
-        raise WorkflowError(f"--set {setting}: write Node.input=value, as in NavaGuider.video_align=0")
-    found = nodes_of(prompt, kind)
+        raise WorkflowError(f"set {setting}: write Node.input=value, as in NavaGuider.video_align=0")
+    found = nodes_of(prompt, which) or [n["inputs"] for k, n in prompt.items() if which in (k, n["_meta"]["title"])]
     if not found:
-        raise WorkflowError(f"--set {setting}: the workflow has no node {kind}")
+        raise WorkflowError(f"set {setting}: the workflow has no node {which}")
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
     for inputs in found:
         if name not in inputs:
-            raise WorkflowError(f"--set {setting}: {kind} has no input {name}; it has {', '.join(sorted(inputs))}")
+            raise WorkflowError(f"set {setting}: {which} has no input {name}; it has {', '.join(sorted(inputs))}")
         # 1 and 1.0 make the same clip
         inputs[name] = float(value) if isinstance(inputs[name], float) and type(value) is int else value
 
@@ -107,10 +107,7 @@ def graph(template: dict, row: Row, seed: int, object_info: dict, inputs: Path) 
         raise WorkflowError(
             f"an evaluated workflow has one NavaTextEncode and one RandomNoise; this one has {len(texts)} and {len(noises)}"
         )
-    text = texts[0]
-    for name in [n for n in text if n.startswith("voices.")]:
-        del text[name]
-    text["prompt"] = row.tagged if row.voices else row.prompt
+    texts[0]["prompt"] = row.tagged if row.voices else row.prompt
     noises[0]["noise_seed"] = seed
     if row.image is not None:
         pictures = nodes_of(prompt, "LoadImage")
@@ -122,20 +119,28 @@ def graph(template: dict, row: Row, seed: int, object_info: dict, inputs: Path) 
     if row.seconds is not None:
         for latent in nodes_of(prompt, "NavaEmptyLatent"):
             latent["seconds"] = round(row.seconds, 3)
-    voices = [v for v in row.voices if v is not None]
-    if voices:
-        loader = next((k for k, n in prompt.items() if n["class_type"] == "NavaVoiceEncoderLoader"), None)
-        if loader is None:
-            files = choices(object_info, "NavaVoiceEncoderLoader", "encoder_name")
-            if not files:
-                raise WorkflowError(f"row {row.name} has voices; put a ReDimNet file into models/audio_encoders")
-            loader = "voice-encoder"
-            prompt[loader] = node("NavaVoiceEncoderLoader", encoder_name=files[0])
-        for i, recording in enumerate(voices):
-            prompt[f"recording-{i}"] = node("LoadAudio", audio=lend(recording, inputs))
-            prompt[f"voice-{i}"] = node("NavaVoice", encoder=[loader, 0], audio=[f"recording-{i}", 0], name="")
-            text[f"voices.voice_{i}"] = [f"voice-{i}", 0]
+    voices = [("", lend(v, inputs)) for v in row.voices if v is not None]
+    speak(prompt, texts[0], voices, object_info)
     return prompt
+
+
+def speak(prompt: dict, text: dict, voices: list[tuple[str, str]], object_info: dict) -> None:
+    """Give a NavaTextEncode's inputs these voices, (name, file in the input folder), in place of those it has."""
+    for name in [n for n in text if n.startswith("voices.")]:
+        del text[name]
+    if not voices:
+        return
+    loader = next((k for k, n in prompt.items() if n["class_type"] == "NavaVoiceEncoderLoader"), None)
+    if loader is None:
+        files = choices(object_info, "NavaVoiceEncoderLoader", "encoder_name")
+        if not files:
+            raise WorkflowError("voices need a ReDimNet file: put one into models/audio_encoders")
+        loader = "voice-encoder"
+        prompt[loader] = node("NavaVoiceEncoderLoader", encoder_name=files[0])
+    for i, (name, recording) in enumerate(voices):
+        prompt[f"recording-{i}"] = node("LoadAudio", audio=recording)
+        prompt[f"voice-{i}"] = node("NavaVoice", encoder=[loader, 0], audio=[f"recording-{i}", 0], name=name)
+        text[f"voices.voice_{i}"] = [f"voice-{i}", 0]
 
 
 def node(kind: str, **inputs) -> dict:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import aiohttp
 
+TIED = Path(__file__).resolve().parent / "tied.py"
+
 
 class ServerError(RuntimeError):
     """The server did not start, refused a prompt, or failed while running it."""
@@ -35,27 +37,42 @@ def has_accelerator() -> bool:
 
 
 class Server:
-    """`with Server(host, base) as server:` runs ComfyUI on a free loopback port until the block ends."""
+    """`with Server(host, base) as server:` runs ComfyUI on a free loopback port until the block, or this process, ends.
 
-    def __init__(self, host: Path, base: Path, cpu: bool = True, arguments: tuple[str, ...] = (), port: int = 0):
+    variables: of the environment, besides this process's own.
+    """
+
+    def __init__(
+        self,
+        host: Path,
+        base: Path,
+        cpu: bool = True,
+        arguments: tuple[str, ...] = (),
+        port: int = 0,
+        variables: dict[str, str] | None = None,
+    ):
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.base = base
         self.log = base / "server.log"
         self.client_id = uuid.uuid4().hex
         self._command = [
-            sys.executable, "-s", str(host / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port),
+            sys.executable, "-s", str(TIED), str(host / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port),
             "--base-directory", str(base), "--extra-model-paths-config", str(base / "extra_model_paths.yaml"),
             "--disable-auto-launch", "--disable-api-nodes", "--preview-method", "latent2rgb",
             "--database-url", f"sqlite:///{(base / 'user' / 'comfyui.db').as_posix()}",
             *(["--cpu"] if cpu else []), *arguments,
         ]  # fmt: skip
+        self._variables = {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", **(variables or {})}
         self._process = None
 
     def __enter__(self) -> "Server":
-        environment = {**os.environ, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
         with open(self.log, "w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            # a session of its own: Ctrl-C is for whoever started it, who then ends it
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+                env=os.environ | self._variables, start_new_session=True,
+            )  # fmt: skip
         try:
             deadline = time.monotonic() + 600
             while True:
@@ -78,19 +95,25 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdin.close()
 
     def wait(self) -> int:
         """Until the server ends by itself; its exit status."""
         return self._process.wait()
 
     @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 
     def kill(self) -> None:
-        """End it without warning, as a power cut would."""
-        self._process.kill()
-        self._process.wait()
+        """End it without warning, as a power cut would, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def peak_memory(self) -> int | None:
         """Most bytes that the server has held so far; None where the system does not tell (it does on Linux)."""
@@ -169,7 +192,7 @@ class Server:
         for node in history["outputs"].values():
             for entries in node.values():
                 for entry in entries:
-                    if isinstance(entry, dict) and str(entry.get("filename", "")).endswith(suffix):
+                    if isinstance(entry, dict) and "filename" in entry and str(entry["filename"]).endswith(suffix):
                         found.append(self.base / entry["type"] / entry["subfolder"] / entry["filename"])
         return found
 

@@ -7,6 +7,7 @@ whether choosing the best seed of each prompt helps.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def shard(rows: list[Row], part: str) -> list[Row]:
 
 
 def write_json(path: Path, content) -> None:
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # several processes may write one report
     part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
 
