@@ -301,14 +301,15 @@ class Crew:
 
     def run(self, progress: "Progress") -> None:
         """Until all is made or cannot be; ends the servers first when it is interrupted."""
-        parent = int(os.environ.get("NAVA_PARENT", 0))
+        parent = os.getppid()
+        watched = os.environ.get("NAVA_PARENT") == str(parent)
         try:
             for thread in self.threads:
                 thread.start()
             while any(thread.is_alive() for thread in self.threads):
                 progress.show(self)
                 time.sleep(0.2)
-                if parent and os.getppid() != parent:
+                if watched and os.getppid() != parent:
                     raise KeyboardInterrupt  # run.py was killed
             progress.show(self)
         finally:
