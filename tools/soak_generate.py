@@ -4,6 +4,7 @@ Runs in the pack's virtual environment. Writes soak_generate.json.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -44,7 +45,12 @@ def made(out: Path) -> int:
 
 
 def servers(process: subprocess.Popen) -> list[psutil.Process]:
-    return [p for p in psutil.Process(process.pid).children() if any(x.endswith("main.py") for x in p.cmdline())]
+    found = []
+    for child in psutil.Process(process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ends just now
+            if any(x.endswith("main.py") for x in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def kill_some(process: subprocess.Popen, out: Path, jobs: int, count: int, dice: random.Random) -> list[dict]:
