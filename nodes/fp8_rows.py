@@ -140,3 +140,15 @@ def has_row_scales(weights: dict[str, Tensor]) -> bool:
         k.endswith(SCALE) and w.ndim == 1 and k.replace(SCALE, ".comfy_quant") not in weights
         for k, w in weights.items()
     )
+
+
+def in_hosts_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose fp8 rows have got one scale a matrix, in which ComfyUI computes in fp8 where a card can: rounded once more."""
+    description = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+    out = dict(weights)
+    for key, scale in weights.items():
+        if key.endswith(SCALE) and scale.ndim == 1:
+            layer, whole = key.removesuffix(SCALE), scale.float().max()
+            rows = weights[layer + ".weight"].float() * (scale.float() / whole)[:, None]
+            out |= {layer + ".weight": rows.to(torch.float8_e4m3fn), key: whole, layer + ".comfy_quant": description}
+    return out

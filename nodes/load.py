@@ -20,7 +20,7 @@ from comfy_api.latest import io
 
 from ..nava_core import checkpoint, files
 from ..nava_core.gguf_file import read_gguf
-from .fp8_rows import RowScaledOps, has_row_scales
+from .fp8_rows import RowScaledOps, has_row_scales, in_hosts_layout
 from .ggml_blocks import BlockOps
 from .host import build_patcher
 
@@ -95,9 +95,13 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
     weights = checkpoint.without_prefix(weights)
     weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
     options = {"dtype": DTYPES[weight_dtype], "fast_fp8": weight_dtype.endswith("_fast")}
-    if has_row_scales(weights):
+    if has_row_scales(weights) and weight_dtype == "fp8_e4m3fn_fast":
+        weights, options = in_hosts_layout(weights), {}
+    elif has_row_scales(weights):
         if weight_dtype not in ("default", "bf16", "fp32"):
-            raise ValueError(f"NavaModelLoader, weight_dtype: {name} is fp8 already. Choose default.")
+            raise ValueError(
+                f"NavaModelLoader, weight_dtype: {name} is fp8 already. Choose default, or fp8_e4m3fn_fast to compute in fp8 too."
+            )
         # what is not an fp8 row is bf16 in these files, and computing follows it where the device can
         options = {"dtype": DTYPES[weight_dtype] or compute_dtype(), "operations": RowScaledOps}
     elif path.endswith(".gguf") and any(w.dtype == torch.uint8 for w in weights.values()):

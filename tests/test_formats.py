@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -165,6 +166,26 @@ def test_half_precision_sums_of_fp8_rows_stay_finite(nava):
     layer.load_state_dict({"weight": rows, "weight_scale": torch.full((4,), 1e-4), "bias": torch.zeros(4)})
     out = layer(torch.ones(1, 3072, dtype=torch.float16))
     torch.testing.assert_close(out, torch.full((1, 4), 137.6, dtype=torch.float16), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("can", [True, False], ids=["in fp8", "card cannot"])
+def test_fp8_rows_compute_in_fp8_where_asked(nava, files, golden, can, monkeypatch):
+    """fp8_e4m3fn_fast brings rows into ComfyUI's layout: where a device can, its layers make their inputs fp8 as well."""
+    from comfy import model_management
+    from comfy.quant_ops import QuantizedTensor
+
+    monkeypatch.setattr(model_management, "supports_fp8_compute", lambda *_: can)
+    patcher = nava("load").load_model(str(files / "released_fp8.safetensors"), "fp8_e4m3fn_fast")
+    layer = patcher.model.diffusion_model.single_blocks[0].ffn[0]
+    assert isinstance(layer.weight, QuantizedTensor) and layer.weight._qdata.dtype == torch.float8_e4m3fn
+    made = mock.Mock(wraps=QuantizedTensor.from_float)
+    monkeypatch.setattr(QuantizedTensor, "from_float", made)  # what a layer does with its input
+    found = velocity(patcher, golden)
+    assert made.called == can
+    wanted = reference(golden)
+    error = ((found - wanted).norm() / wanted.norm()).item()
+    print(f"fp8 rows, computed {'in fp8' if can else 'in full precision'}: relative error {error:.4f}")
+    assert error < 0.15
 
 
 def test_fp8_rows_stay_fp8_in_memory(nava, files):
