@@ -308,6 +308,29 @@ def test_decoding_goes_on_with_smaller_tiles_when_memory_runs_out(nava, files, m
     assert tried == [None, 24, 16]
 
 
+def test_a_first_frame_is_encoded_in_tiles_when_memory_runs_out(nava, files, monkeypatch):
+    """By the host, as it encodes anything: what goes in comes near what a card with enough memory makes."""
+    image, vae, tried = torch.rand(1, 1, 1, 3).expand(1, 192, 320, 3), files["video_vae"], []
+    latent = {"samples": torch.zeros(1, 48, 2, 12, 20)}
+    whole, original = (
+        nava("first_frame").NavaFirstFrame.execute(image, vae, latent, "as the latent")[0],
+        vae.first_stage_model.encode,
+    )
+
+    def scarce(pixels, **options):
+        tried.append(tuple(pixels.shape[-2:]))
+        if max(tried[-1]) > 256:
+            raise torch.OutOfMemoryError("scarce")
+        return original(pixels, **options)
+
+    monkeypatch.setattr(vae.first_stage_model, "encode", scarce)
+    tiled = nava("first_frame").NavaFirstFrame.execute(image, vae, latent, "as the latent")[0]
+    first, wanted = tiled["samples"][:, :, 0], whole["samples"][:, :, 0]
+    error = ((first - wanted).norm() / wanted.norm()).item()
+    print(f"a first frame in {len(tried) - 1} tiles differs by {error:.3f}")
+    assert len(tried) > 2 and error < 0.3
+
+
 def test_batches_decode_to_picture_and_sound_of_one_length(nava, files):
     out = sample(nava, files, empty(nava, batch=2)[0], *text(nava, files))
     images, audio, _ = nava("decode").NavaDecode.execute(out, "auto", files["video_vae"], files["audio_vae"]).args
