@@ -108,6 +108,11 @@ def soak(options: argparse.Namespace, _: list[str]) -> int:
     return in_environment(environment.prepare(), "tools/soak.py", "--minutes", str(options.minutes), *arguments)
 
 
+def package(options: argparse.Namespace, _: list[str]) -> int:
+    arguments = ["--out", str(options.out.resolve()), "--steps", str(options.steps)]
+    return in_environment(environment.prepare(), "tools/try_package.py", *arguments)
+
+
 def test(_: argparse.Namespace, rest: list[str]) -> int:
     env = environment.prepare()
     for check in (["check"], ["format", "--check"]):
@@ -205,6 +210,9 @@ def main() -> int:
     nine.add_argument("--workflow", default="nava_text_to_av", help="a workflow by name or by path")
     nine.add_argument("--workers", default="auto", help="so many ComfyUI; auto: one for each graphics card")
     nine.add_argument("--minutes", type=float, default=24 * 60, help="a job that takes longer is begun again")
+    ten = commands.add_parser("package", help="pack the zip, and run its workflows in a ComfyUI that has it alone")
+    ten.add_argument("--out", type=Path, default=Path("package.zip"))
+    ten.add_argument("--steps", type=int, default=3)
     options, rest = parser.parse_known_args()
     if options.command == "generate" and options.workers != "auto" and not re.fullmatch("[1-9][0-9]*", options.workers):
         parser.error(f"--workers {options.workers}: a number from 1, or auto")
@@ -229,6 +237,7 @@ def main() -> int:
             "longer": longer,
             "train": train,
             "soak": soak,
+            "package": package,
         }
         return actions[options.command](options, rest)
     except environment.SetupError as error:

@@ -1,5 +1,6 @@
-// The shipped workflows as they open: in the editor's language, and with model files that are here.
+// The shipped workflows as they open, and blueprints as they are put into a graph: in the editor's language, and with model files that are here.
 import { app } from "../../scripts/app.js";
+import { feed } from "./nava_graph.js";
 import { chinese, say } from "./nava_words.js";
 
 // Names under which the released files also exist: fp8, bf16, other precisions of the same model.
@@ -48,11 +49,27 @@ function storedWidgets(data) {
   );
 }
 
-/** Titles, labels, notes and prompts in Chinese. */
-function translate(data) {
-  const definitions = data.definitions?.subgraphs ?? [];
-  const widgets = storedWidgets(data);
-  for (const node of [...data.nodes, ...definitions.flatMap((d) => d.nodes)]) {
+/** The same of a subgraph's node that stands in the editor. */
+const liveWidgets = (host) =>
+  host.subgraph.nodes.flatMap((node) =>
+    (node.widgets ?? []).map(({ name }) => ({
+      node,
+      name,
+      get value() {
+        return feed(node, name, host)?.value;
+      },
+      write(value) {
+        const found = feed(node, name, host)?.widget;
+        if (!found) return;
+        found.value = value;
+        found.callback?.(value);
+      },
+    })),
+  );
+
+/** Titles, labels, notes and prompts in Chinese. definitionOf: the subgraph that a node shows, if it shows one. */
+function translate(nodes, widgets, definitionOf) {
+  for (const node of nodes) {
     const zh = node.properties?.nava_zh;
     if (!zh) continue;
     if (zh.title) node.title = zh.title;
@@ -60,7 +77,7 @@ function translate(data) {
       if (node.type === "MarkdownNote") node.widgets_values[0] = value;
       else widgets.find((w) => w.node === node && w.name === name)?.write(value);
     }
-    const definition = definitions.find((d) => d.id === node.type);
+    const definition = definitionOf(node);
     if (definition && zh.title) definition.name = zh.title;
     for (const slot of [...(node.inputs ?? []), ...(definition?.inputs ?? [])]) {
       if (zh.labels?.[slot.name]) slot.label = zh.labels[slot.name];
@@ -75,8 +92,7 @@ function filesHere(kind) {
 }
 
 /** Choose files that are here in place of named ones that are not; the small set's, whole, where NAVA itself is not. */
-async function chooseFiles(data) {
-  const widgets = storedWidgets(data);
+async function chooseFiles(widgets, workflow) {
   const loaders = widgets.filter((w) => LOADERS[w.node.type]?.[0] === w.name);
   const absent = (w) => !filesHere(w.node.type).includes(w.value);
   for (const widget of loaders.filter(absent)) {
@@ -92,7 +108,7 @@ async function chooseFiles(data) {
     widget.write(set.files[LOADERS[widget.node.type][1]]);
     delete widget.node.properties.models;
   }
-  const scene = set.scenes[data.extra.nava.workflow]?.inputs ?? {};
+  const scene = set.scenes[workflow]?.inputs ?? {};
   const wanted = { ...scene, NavaEmptyLatent: [set.size], NavaScheduler: [{ steps: set.steps }] };
   wanted.NavaFirstFrame = [{ size: "as the latent" }];
   const everywhere = Object.entries(set.inputs ?? {}).map(([kind, values]) => [kind, [values]]);
@@ -122,7 +138,20 @@ app.registerExtension({
     const ours = data?.extra?.nava;
     if (!ours?.workflow || ours.opened) return; // what was saved since is the artist's own
     ours.opened = true;
-    if (chinese()) translate(data);
-    await chooseFiles(data);
+    const definitions = data.definitions?.subgraphs ?? [];
+    const nodes = [...data.nodes, ...definitions.flatMap((d) => d.nodes)];
+    const widgets = storedWidgets(data);
+    if (chinese()) translate(nodes, widgets, (node) => definitions.find((d) => d.id === node.type));
+    await chooseFiles(widgets, ours.workflow);
+  },
+  nodeCreated(node) {
+    queueMicrotask(async () => {
+      const workflow = node.properties?.nava_blueprint; // once configured, and until now
+      if (!workflow || !node.subgraph) return;
+      delete node.properties.nava_blueprint;
+      const widgets = liveWidgets(node);
+      if (chinese()) translate([node, ...node.subgraph.nodes], widgets, (n) => n.subgraph);
+      await chooseFiles(widgets, workflow);
+    });
   },
 });

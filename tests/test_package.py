@@ -9,9 +9,10 @@ import zipfile
 
 import package
 import pytest
+import small_set
 from comfy_server import Server
 from PIL import Image
-from shipped import ALL
+from shipped import ALL, BLUEPRINTS, BY_KEY
 from support import HOST, ROOT
 from workflow import load, to_api
 
@@ -37,7 +38,9 @@ def unpacked(tmp_path_factory):
 def test_it_holds_what_runs_and_no_more(unpacked):
     names = set(package.shipped())
     assert {"__init__.py", "pyproject.toml", "node_list.json", "tools/convert.py", "js/docs/NavaDecode/zh.md"} <= names
-    assert {n.split("/")[0] for n in names if "/" in n} == {"js", "locales", "nava_core", "nodes", "tools", "workflows"}
+    assert {n.split("/")[0] for n in names if "/" in n} == {
+        "js", "locales", "nava_core", "nodes", "subgraphs", "tools", "workflows"
+    }  # fmt: skip
     assert [n for n in names if n.startswith("tools/")] == ["tools/convert.py"]
     assert (unpacked / "package.zip").stat().st_size < 3e6
     converter = runpy.run_path(str(unpacked / "custom_nodes" / "comfyui-nava" / "tools" / "convert.py"))
@@ -71,6 +74,11 @@ def test_its_description_is_complete(tmp_path):
     assert filled["project"]["urls"]["Issues"] == "https://example.org/a/b/issues"
 
 
+def test_the_editor_has_the_small_sets_of_now():
+    written = json.loads((ROOT / "js" / "small_sets.json").read_text(encoding="utf-8"))
+    assert written == small_set.for_editor(), "python tools/make_workflows.py HOST writes them anew"
+
+
 def test_an_old_host_is_told_so(tmp_path):
     """In one sentence, before anything else fails."""
     code = f"""
@@ -100,6 +108,15 @@ def test_a_clean_host_loads_it(unpacked):
         for flow in ALL:
             served = server.get(f"/api/workflow_templates/comfyui-nava/{urllib.parse.quote(flow.file)}.json")
             assert served == load(flow.path) and to_api(served, info)
+        blueprints = {e["name"]: i for i, e in server.get("/global_subgraphs").items() if e["source"] == "custom_node"}
+        assert blueprints.keys() == {b.file for b in BLUEPRINTS.values()}
+        for key, blueprint in BLUEPRINTS.items():
+            served = json.loads(server.get(f"/global_subgraphs/{blueprints[blueprint.file]}")["data"])
+            assert served == load(blueprint.path)
+            flat, whole = (to_api(document, info) for document in (served, load(BY_KEY[key].path)))
+            assert {k.split(":")[1]: n["class_type"] for k, n in flat.items()} == {
+                k.split(":")[1]: n["class_type"] for k, n in whole.items() if ":" in k
+            }, "it is the workflow's own subgraph"
         assert server.get("/i18n")["zh"]["nodeDefs"].keys() == set(listed)
         log = server.log.read_text(encoding="utf-8", errors="replace")
         assert "IMPORT FAILED" not in log

@@ -187,7 +187,7 @@ class Server:
         raise ServerError("the run ended but left no history")
 
     def outputs(self, history: dict, suffix: str) -> list[Path]:
-        """Files with this ending that a run saved."""
+        """Files with this ending that a run saved or showed."""
         found = []
         for node in history["outputs"].values():
             for entries in node.values():

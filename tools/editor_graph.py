@@ -143,7 +143,7 @@ def note(
 def document(key: str, nodes: list, links: list, groups: list, offset: tuple, scale: float = 1.0, **rest) -> dict:
     ids = [n["id"] for n in nodes]
     return {
-        "id": f"nava-{key}", "revision": 0, "last_node_id": max(ids), "last_link_id": max(k[0] for k in links),
+        "id": f"nava-{key}", "revision": 0, "last_node_id": max(ids), "last_link_id": max((k[0] for k in links), default=0),
         "nodes": nodes, "links": links, "groups": groups, "config": {},
         "extra": {"ds": {"scale": scale, "offset": list(offset)}, "nava": {"workflow": key}}, "version": 0.4, **rest,
     }  # fmt: skip

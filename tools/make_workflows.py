@@ -5,6 +5,9 @@ python tools/make_workflows.py HOST      (in the pack's virtual environment; sta
 Each is written twice: workflows/TITLE.json as the host's own templates are, everything within one subgraph whose
 widgets are the few that matter, and workflows/open/NAME.json with every node loose. What the Chinese editor shows
 instead lies in the nodes' property nava_zh, which js/nava_workflows.js puts in.
+
+Some are written a third time, as subgraphs/TITLE.json: the subgraph alone, without what is around it. ComfyUI serves these as blueprints,
+and its node search offers them as if they were nodes.
 """
 
 import json
@@ -16,7 +19,7 @@ import environment
 import small_set
 from comfy_server import Server
 from editor_graph import GAP, Graph, document, note
-from shipped import BY_KEY
+from shipped import BLUEPRINTS, BY_KEY
 from workflow import widgets
 from wrap import wrap
 
@@ -884,6 +887,24 @@ def opened(g: Graph, flow: Workflow) -> dict:
     return document(flow.key, nodes, g.links, g.groups, (60, 120), 0.7)
 
 
+def blueprint(g: Graph, flow: Workflow) -> dict:
+    """The subgraph alone: what fed it and what took its result are sockets that wait for links.
+
+    Its name is the file's, whatever is said here: so the frontend has it.
+    """
+    kept = BLUEPRINTS[flow.key]
+    instance, _, _, definition = wrap(g, f"{flow.key}/blueprint", kept.file, flow.zh.title)
+    instance["properties"]["nava_blueprint"] = flow.key
+    for socket in instance["inputs"]:
+        socket["link"] = None
+    for socket in instance["outputs"]:
+        socket["links"] = []
+    definition |= {"category": "NAVA", "description": kept.description}
+    made = document(flow.key, [instance], [], [], (60, 120), definitions={"subgraphs": [definition]})
+    made["extra"] = {"ds": made["extra"]["ds"], "BlueprintSearchAliases": list(kept.aliases)}
+    return made
+
+
 def write(path: Path, content: dict | list) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -896,6 +917,8 @@ def make(info: dict) -> None:
         flow.build(g)
         write(BY_KEY[flow.key].open_path, opened(g, flow))
         write(BY_KEY[flow.key].path, shipped(g, flow))
+        if flow.key in BLUEPRINTS:
+            write(BLUEPRINTS[flow.key].path, blueprint(g, flow))
     sets = environment.ROOT / "js" / "small_sets.json"
     write(sets, small_set.for_editor())
 

@@ -1,4 +1,4 @@
-"""The workflows that the pack ships: short names, and file names. Standard library only.
+"""The workflows that the pack ships, and the blueprints made of them: short names, and file names. Standard library only.
 
 The template browser shows and searches nothing but file names, so they say in words what a workflow makes.
 """
@@ -6,7 +6,8 @@ The template browser shows and searches nothing but file names, so they say in w
 from dataclasses import dataclass
 from pathlib import Path
 
-WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS = ROOT / "workflows"
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,30 @@ ALL = (
     Shipped("nava_upscale", "NAVA Twice the size with the sound held (upscale)"),
 )
 BY_KEY = {s.key: s for s in ALL}
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A workflow's subgraph alone, which the editor's node search offers under its file's name."""
+
+    file: str
+    description: str
+    aliases: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "subgraphs" / f"{self.file}.json"
+
+
+BLUEPRINTS = {
+    "nava_text_to_av": Blueprint(
+        "NAVA prompt to clip",
+        "A text becomes a clip: picture and stereo sound made together, with speech that fits the lips. Connect Save Video.",
+        ("text to video", "video with sound", "speech", "lip sync", "文字生成音画"),
+    ),
+    "nava_text_to_speech": Blueprint(
+        "NAVA speech",
+        "A line is spoken in the voice of a recording of 5 to 15 s; sound only. Connect Load Audio and Save Audio.",
+        ("text to speech", "TTS", "voice cloning", "文字生成语音"),
+    ),
+}
