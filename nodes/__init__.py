@@ -20,6 +20,7 @@ from .latent import NavaEmptyLatent
 from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
 from .lora_streams import NavaLoraLoader
 from .meters import NavaFixLag, NavaSyncMeter
+from .parallel import NavaParallel
 from .put import NavaPictureToLatent, NavaSoundToLatent
 from .rewrite import NavaRewrite
 from .sample import NavaSamplerSelect, NavaScheduler
@@ -57,6 +58,7 @@ class NavaExtension(ComfyExtension):
             NavaExtend,
             NavaAttention,
             NavaStepCache,
+            NavaParallel,
             NavaGuider,
             NavaScheduler,
             NavaSamplerSelect,

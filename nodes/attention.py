@@ -93,7 +93,7 @@ def override_with(name: str, kernel):
             logging.warning("NavaAttention: %s is not used here, %s; ComfyUI's attention is used instead", name, reason)
         return selected(q, k, v, heads, mask=mask, **kwargs)
 
-    override.made_by_nava = True
+    override.nava_kernel = name
     return override
 
 
@@ -125,7 +125,7 @@ class NavaAttention(io.ComfyNode):
         require_nava(model, "NavaAttention, model")
         model = model.clone()
         options = model.model_options["transformer_options"] = model.model_options.get("transformer_options", {}).copy()
-        if getattr(options.get(OVERRIDE), "made_by_nava", False):
+        if hasattr(options.get(OVERRIDE), "nava_kernel"):
             del options[OVERRIDE]  # another node's is left where it is
         if kernel == "auto":
             logging.info("NavaAttention: %s", what_auto_takes())

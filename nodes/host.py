@@ -144,6 +144,9 @@ class RawText:
     positions: tuple[int, ...] = ()
 
 
+NO_VOICES = RawText()  # one for all: the host computes passes together whose payloads are equal
+
+
 class TextMemories:
     """What one sampling run remembers of its contexts. An object, because the host copies every dict of its options."""
 
@@ -239,9 +242,13 @@ class NavaModelConfig(supported_models_base.BASE):
 class NavaModel(model_base.BaseModel):
     """NAVA in ComfyUI: video latents raw as the Wan2.2 VAE gives them, audio latents as the LTX audio VAE does."""
 
+    network = NavaDiffusionModel
+    embeds_in_passes = False  # whether the text is handed to the passes as it is, see RawText
+
     def __init__(self, model_config: NavaModelConfig, device=None):
-        super().__init__(model_config, ModelType.FLOW, device=device, unet_model=NavaDiffusionModel)
+        super().__init__(model_config, ModelType.FLOW, device=device, unet_model=self.network)
         self.model_sampling = NavaSampling(model_config)
+        self.parallel: dict = {}  # patchers of this model over several processes, by what they run on
 
     @property
     def nava_config(self) -> NavaConfig:
@@ -280,8 +287,8 @@ class NavaModel(model_base.BaseModel):
         # ConditioningZeroOut leaves the voices in what becomes the negative; the unconditional pass has none
         voices = kwargs.get(VOICES) if kwargs.get("prompt_type") != "negative" else None
         positions = kwargs.get(VOICE_POSITIONS, ())
-        if kwargs.get("hooks") is not None or model_management.in_training:
-            payload["raw_text"] = RawText(None if voices is None else voices.clone(), tuple(positions))
+        if kwargs.get("hooks") is not None or model_management.in_training or self.embeds_in_passes:
+            payload["raw_text"] = NO_VOICES if voices is None else RawText(voices.clone(), tuple(positions))
             rows = F.pad(text, (0, 0, 0, max(0, self.nava_config.text_len - text.shape[1])))
         else:  # the text never changes during a run: embed it once here, voices included
             rows = self.diffusion_model.embed_context(

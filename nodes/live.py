@@ -2,13 +2,13 @@
 
 import base64
 import io
+import sys
 import time
 
 import comfy.utils
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from PIL import Image
-from server import PromptServer
 
 from .live_sound import LiveSound
 
@@ -25,7 +25,8 @@ class LiveView:
         self.listening = None if audio_vae is None else LiveSound(audio_vae)
         self.share = SHARE if audio_vae is None else SHARE / 2  # the other half is for the sound
         self.spent, self.started, self.shown = 0.0, time.perf_counter(), False
-        server = getattr(PromptServer, "instance", None)  # there is none when the nodes are used as a library
+        # there is none where the nodes are used as a library, and a worker of NavaParallel shall not load all of it
+        server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
         watched = server is not None and server.client_id is not None
         self.server = server if watched and args.preview_method != LatentPreviewMethod.NoPreviews else None
 

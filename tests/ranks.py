@@ -1,17 +1,21 @@
 """Run by test_parallel.py: the same passes over 2, 3, … processes.
 
-    python ranks.py FOLDER MOST
+    python ranks.py FOLDER MOST PORT
 
-starts MOST processes; each writes FOLDER/RANK.pt: {ranks: (outputs by case, bytes sent in each exchange by case)}.
+starts MOST processes; each writes FOLDER/RANK.pt: {ranks: (outputs by case, bytes sent in each exchange by case)}. Before that the
+first two run tools/sample.py on FOLDER/job.safetensors, told of each other as `accelerate launch` tells, with that port.
 """
 
+import os
+import runpy
 import sys
 from pathlib import Path
 
+import accelerate  # noqa: F401  (once, before the processes part)
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
-from support import DATA, metadata, sampling_case
+from support import DATA, ROOT, metadata, sampling_case
 
 import nava_core
 
@@ -86,10 +90,24 @@ def models():
     return nava_core.load_transformer(DATA / "nava_tiny.safetensors"), five_heads
 
 
-def main(rank: int, folder: Path, most: int) -> None:
+def through_the_tool(rank: int, folder: Path, port: int) -> None:
+    """tools/sample.py as one of two processes."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    sys.argv = [
+        "sample.py",
+        str(DATA / "nava_tiny.safetensors"),
+        *(f"{folder}/{n}.safetensors" for n in ("job", "clip")),
+    ]
+    runpy.run_path(str(ROOT / "tools" / "sample.py"), run_name="__main__")
+
+
+def main(rank: int, folder: Path, most: int, port: int) -> None:
     from nava_core import parallel
 
     torch.set_num_threads(1)
+    if rank < 2:
+        through_the_tool(rank, folder, port)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=most)
     sent = []
     exchange = dist.all_to_all_single
@@ -132,4 +150,6 @@ if __name__ == "__main__":
     from torch.multiprocessing import start_processes
 
     most = int(sys.argv[2])
-    start_processes(main, (Path(sys.argv[1]), most), nprocs=most, start_method="fork")  # torch is imported once
+    start_processes(
+        main, (Path(sys.argv[1]), most, int(sys.argv[3])), nprocs=most, start_method="fork"
+    )  # torch is imported once

@@ -8,6 +8,8 @@ import sys
 import pytest
 import ranks
 import torch
+from accelerate.commands.launch import launch_command_parser
+from comfy_server import free_port
 from safetensors.torch import load_file, save_file
 from support import DATA, ROOT, metadata, sampling_case
 
@@ -18,14 +20,25 @@ MOST = 4
 
 
 @pytest.fixture(scope="module")
-def spread(tmp_path_factory):
-    """Of each rank: {ranks: (outputs by case, bytes sent in each exchange by case)}."""
+def run(tmp_path_factory):
+    """(folder with what the processes wrote, what they printed), see ranks.py."""
     folder = tmp_path_factory.mktemp("ranks")
+    arguments = sampling_case(load_file(DATA / "sampling.safetensors"), metadata("sampling"), "timbre")
+    job = {k: arguments[k] for k in ("noise_video", "noise_audio", "positive", "negative")}
+    job["voices"] = arguments["voices"][0]
+    notes = {"voice_positions": json.dumps(arguments["voice_positions"][0]), "steps": str(len(arguments["sigmas"]) - 1)}
+    save_file({k: v.contiguous() for k, v in job.items()}, folder / "job.safetensors", notes)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, ROOT / "tests" / "ranks.py", folder, str(MOST)]
+    command = [sys.executable, ROOT / "tests" / "ranks.py", folder, str(MOST), str(free_port())]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
-    return [torch.load(folder / f"{rank}.pt") for rank in range(MOST)]
+    return folder, done.stdout
+
+
+@pytest.fixture(scope="module")
+def spread(run):
+    """Of each rank: {ranks: (outputs by case, bytes sent in each exchange by case)}."""
+    return [torch.load(run[0] / f"{rank}.pt") for rank in range(MOST)]
 
 
 @pytest.fixture(scope="module")
@@ -127,20 +140,22 @@ def test_gradients_are_refused():
         assert [x.shape[1] for x in share.own([torch.zeros(1, 4, 8), torch.zeros(1, 2, 8)])] == [1, 2]
 
 
-def test_accelerate_command(tmp_path, golden, golden_metadata, alone):
-    """One clip over two processes that accelerate starts."""
-    arguments = sampling_case(golden("sampling"), golden_metadata("sampling"), "timbre")
-    job = {k: arguments[k] for k in ("noise_video", "noise_audio", "positive", "negative")}
-    job["voices"] = arguments["voices"][0]
-    notes = {"voice_positions": json.dumps(arguments["voice_positions"][0]), "steps": str(len(arguments["sigmas"]) - 1)}
-    save_file({k: v.contiguous() for k, v in job.items()}, tmp_path / "job.safetensors", notes)
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
-               "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
-               ROOT / "tools" / "sample.py", DATA / "nava_tiny.safetensors"]  # fmt: skip
-    files = [tmp_path / "job.safetensors", tmp_path / "clip.safetensors"]
-    done = subprocess.run([*command, *files], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "2 processes" in done.stdout
-    clip = load_file(files[1])
+def test_the_tool_over_two_processes(run, alone):
+    """tools/sample.py, told of its processes as accelerate's launcher tells."""
+    folder, printed = run
+    assert "2 processes" in printed
+    clip = load_file(folder / "clip.safetensors")
     assert difference((clip["video"], clip["audio"]), alone[0]["timbre"]) < 1e-4
+
+
+def test_accelerate_knows_the_commands():
+    """Those of docs/parallel.md, read by the launcher's own parser."""
+    page = (ROOT / "docs" / "parallel.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = [line.split()[2:] for line in page.splitlines() if line.strip().startswith("accelerate launch")]
+    assert len(commands) == 2
+    for words in commands:
+        given = launch_command_parser().parse_args(words)
+        assert (
+            given.multi_gpu and given.training_script == "tools/sample.py" and "--dtype" in given.training_script_args
+        )
+    assert (given.num_machines, given.num_processes, given.main_process_port) == (2, 4, 29500)

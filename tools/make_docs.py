@@ -37,6 +37,17 @@ MORE = {
         "提示词中的每句台词都会原样出现一次，顺序、文字和名字都不变：这由程序检查，不靠语言模型。模型改坏的会重试，最多三次，"
         "之后由程序修正并给出警告；修正不了时，原来的提示词照常使用，并说明原因。不下载任何东西，内容不会离开本机。更多见 docs/prompts.md。",
     ),
+    "NavaParallel": (
+        "One worker process a card loads the checkpoint, once; sampler, guidance, previews and stopping stay in ComfyUI, and so do step caches and "
+        "context windows. LoRAs go to the workers, before or behind this node. Every card needs room for the whole model and its part of a pass. "
+        "The first run waits until the workers have loaded. Refused, with a message: torch.compile, MultiGPU, LoRAs that come and go while sampling (hooks), bypass LoRAs, and "
+        "attention from other packs (NAVA Attention works). If a worker ends or hangs, the prompt fails with its name, and the next one starts "
+        "new workers. Decoding runs on one card. Not measured on graphics cards yet: docs/parallel.md.",
+        "每张显卡由一个工作进程加载一次检查点；采样器、引导、预览和停止仍在 ComfyUI 中，步骤缓存和上下文窗口也是。LoRA 无论在此节点之前还是之后都会交给工作进程。"
+        "每张显卡都要放得下整个模型和它那部分计算。第一次运行要等工作进程加载完。会给出说明并拒绝的有：torch.compile、MultiGPU、采样中变化的 LoRA（hooks）、旁路 LoRA，"
+        "以及其他节点包的注意力（“NAVA 注意力”可以用）。工作进程结束或卡住时，本次任务失败并指出是哪一个，下一次会启动新的进程。解码只用一张显卡。"
+        "尚未在显卡上测量过：docs/parallel.md。",
+    ),
     "NavaCast": (
         "Example row: `Anna: a woman in her thirties in a green sweater`. With Load Audio → NAVA Voice (name Anna) → voices, "
         "`<S:Anna>` speaks with that voice. Use recordings only of people who agreed to it.",
