@@ -1,8 +1,8 @@
 // The cast: what NavaCast holds, for the prompt's checks, and its characters in their colours.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, after, element } from "./nava_dom.js";
-import { allNodes, feed } from "./nava_graph.js";
+import { addPanel, after, element, voiceColor } from "./nava_dom.js";
+import { allNodes, feed, linkAt, silenced } from "./nava_graph.js";
 import { say } from "./nava_words.js";
 
 /** The node behind an input, null when nothing is connected. */
@@ -22,6 +22,19 @@ export function castOf(node, host) {
   };
 }
 
+/** Nodes whose voices are connected to this one, in order: [{name, slot}]. */
+export function connectedVoices(node, host) {
+  const found = [];
+  for (const [slot, input] of (node.inputs ?? []).entries()) {
+    if (!input.name.startsWith("voices.") || !linkAt(node, slot)) continue;
+    const source = feed(node, input.name, host)?.source?.node;
+    if (!source || silenced(source)) continue;
+    const inside = source.graph === node.graph ? host : undefined;
+    found.push({ slot, name: String(feed(source, "name", inside)?.value ?? "").trim() });
+  }
+  return found;
+}
+
 /** Every name that a line may be given in this graph: of voices, and of the rows of casts. */
 export function speakerNames() {
   const names = [];
@@ -32,6 +45,12 @@ export function speakerNames() {
     names.push(...(node.navaCharacters ?? []).map((c) => c.name));
   }
   return [...new Set(names.map((name) => name.trim()).filter(Boolean))];
+}
+
+/** The colour of a spoken line as the server reports it: its voice's, or that of its character in the cast. */
+export function speakerColor(line, voices, characters) {
+  const character = line?.voice == null ? null : characters?.[line.voice - voices.length];
+  return character?.colour ?? voiceColor(line?.voice);
 }
 
 const player = new Audio();

@@ -2,8 +2,9 @@
 import { app } from "../../scripts/app.js";
 import { speakerNames } from "./nava_cast.js";
 import { element, widgetOf } from "./nava_dom.js";
+import { isSpoken } from "./nava_spoken.js";
 
-const FIELDS = { NavaTextEncode: ["prompt"], NavaRewrite: ["prompt", "kept"], NavaCompose: ["dialogue"] };
+const FIELDS = { NavaTextEncode: ["prompt"], NavaRewrite: ["prompt", "kept"], NavaCompose: ["dialogue"], NavaStoryboard: ["shots"] };
 const OPENING = /<S(?::[^<>]*)?>$/;
 const NAMING = /<S:([^<>\n]{0,60})$/;
 const MOST = 8;
@@ -19,7 +20,7 @@ let [names, chosen, target] = [[], 0, null];
 /** Whether a text area is a field of ours in which lines are written, in either renderer. */
 function isOurs(area) {
   if (area?.tagName !== "TEXTAREA") return false;
-  if (area.navaView) return true; // a prompt, also one promoted to a subgraph's node
+  if (isSpoken(area)) return true; // a prompt, also one promoted to a subgraph's node
   const id = area.closest("[data-node-id]")?.getAttribute("data-node-id");
   if (id != null) return Boolean(FIELDS[app.graph.getNodeById(id)?.comfyClass]);
   return app.graph.nodes.some((node) => (FIELDS[node.comfyClass] ?? []).some((name) => widgetOf(node, name)?.element === area));

@@ -41,6 +41,12 @@ const STYLE = `
 .lg-node:has(.nava-sound) [data-testid="node-widget"]:has(audio):not(:has(.nava-panel)) { display: none; }
 .nava-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin: 3px 0; }
 .nava-section + .nava-section { border-top: 1px solid var(--border-color, #555); margin-top: 3px; padding-top: 3px; }
+.nava-timeline { display: flex; margin: 2px 0 4px; }
+.nava-panel button.nava-shot { flex: 1 1 0; min-width: 12px; margin: 0; padding: 3px 4px; border-radius: 3px; overflow: hidden; display: flex; flex-wrap: wrap;
+  gap: 0 5px; align-content: flex-start; text-align: left; white-space: nowrap; }
+.nava-strips { display: flex; gap: 2px; flex: 0 0 100%; min-height: 5px; margin-top: 2px; }
+.nava-phrases { max-height: 66px; overflow: auto; }
+.nava-panel button.nava-phrase { border-radius: 9px; }
 .nava-front button { font-size: 11px; padding: 0 4px; margin: 0 2px 2px 0; }
 .lg-node .nava-front { flex: none; width: auto; height: auto; max-height: 200px; margin: 2px 12px; }
 `;

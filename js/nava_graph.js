@@ -23,6 +23,12 @@ export function nodesAlong(path) {
 
 export const nodeAt = (path) => nodesAlong(path).at(-1) ?? null;
 
+/** What the editor keeps of a node's last run; also after an undo, or when the workflow's tab comes back. */
+export function outputOf(node) {
+  const place = node.graph === root() ? String(node.id) : `${node.graph?.id}:${node.id}`;
+  return app.nodeOutputs?.[place];
+}
+
 /** Every node of the workflow, those inside subgraphs too; each subgraph once. */
 export function allNodes(graph = root(), seen = new Set()) {
   if (!graph || seen.has(graph)) return [];

@@ -1,4 +1,4 @@
-// The next shot of a clip: everything that made this one once more, begun with its last frame and joined to it.
+// What follows a clip: everything that made it once more, begun with its last frame and joined to it, or continuing it.
 import { app } from "../../scripts/app.js";
 import { before, feed, fromBorder, linkAt } from "./nava_graph.js";
 import { say } from "./nava_words.js";
@@ -53,19 +53,24 @@ function widgetsFrom(node, copy) {
   }
 }
 
-/** Promote a widget of the new shot as that of the shot before is, under a name of its own. */
-function promote(node, copy, name) {
+/** Promote a widget of a new node, under a name and a label that are numbered on. */
+function expose(node, name, label, first = 2) {
   const { graph } = node;
-  const link = linkAt(node, slotOf(node, name));
-  if (!link || !fromBorder(graph, link)) return false;
-  const shown = graph.inputs[link.origin_slot];
   const taken = graph.inputs.map((input) => input.name);
-  let number = 2;
+  let number = first;
   while (taken.includes(`${name}_${number}`)) number += 1;
-  const border = graph.addInput(`${name}_${number}`, shown.type);
-  graph.renameInput(border, `${shown.label ?? shown.name} ${number}`);
-  const slot = slotOf(copy, name);
-  border.connect(copy.inputs[slot], copy);
+  const input = node.inputs[slotOf(node, name)];
+  const border = graph.addInput(`${name}_${number}`, input.type);
+  graph.renameInput(border, number === 1 ? label : `${label} ${number}`);
+  border.connect(input, node);
+}
+
+/** Promote a widget of the new shot as that of the shot before is. */
+function promote(node, copy, name) {
+  const link = linkAt(node, slotOf(node, name));
+  if (!link || !fromBorder(node.graph, link)) return false;
+  const shown = node.graph.inputs[link.origin_slot];
+  expose(copy, name, (shown.label ?? shown.name).replace(/ \d+$/, "")); // "prompt 2" is followed by "prompt 3"
   return true;
 }
 
@@ -84,8 +89,8 @@ function redirect(decode, output, join, joined) {
   }
 }
 
-/** Add and wire the next shot; undone in one step. */
-export function nextShot(decode) {
+/** Add and wire what `build` makes; undone in one step. */
+function grow(decode, build) {
   const { canvas } = app;
   canvas.emitBeforeChange?.();
   try {
@@ -101,26 +106,32 @@ export function nextShot(decode) {
   }
 }
 
-function build(decode) {
-  const graph = decode.graph;
-  const shot = shotOf(decode);
-  const place = (kind) => {
-    const node = LiteGraph.createNode(kind);
-    graph.add(node);
-    return node;
-  };
+/** Add the next shot, which begins with the last frame and is joined to this one. */
+export const nextShot = (decode) => grow(decode, begin);
+
+/** Let the clip go on: its end is held, and this decoder makes one clip of both. False where nothing is known that samples it. */
+export function extendClip(decode) {
+  if (!shotOf(decode).has("latent")) return false;
+  grow(decode, goOn);
+  return true;
+}
+
+function place(graph, kind) {
+  const node = LiteGraph.createNode(kind);
+  graph.add(node);
+  return node;
+}
+
+/** The nodes of a shot once more, wired as they are among themselves and to what all shots share; the next seed. */
+function copied(shot, nodes) {
   const copies = new Map();
-  for (const node of shot.values()) {
-    const copy = place(node.type);
+  for (const node of nodes) {
+    const copy = place(node.graph, node.type);
     copy.title = node.title;
     copies.set(node, copy);
     widgetsFrom(node, copy);
   }
-  const last = place("ImageFromBatch");
-  const first = place("NavaFirstFrame");
-  const join = place("NavaJoin");
-  const noise = copies.get(shot.get("noise"));
-  const seed = noise?.widgets.find((w) => w.name === "noise_seed");
+  const seed = copies.get(shot.get("noise"))?.widgets.find((w) => w.name === "noise_seed");
   if (seed) seed.value = Number(seed.value) + 1;
   for (const [node, copy] of copies) {
     for (const input of [...node.inputs]) {
@@ -131,6 +142,32 @@ function build(decode) {
       else share(node, input.name, copy);
     }
   }
+  return copies;
+}
+
+function goOn(decode) {
+  const { graph } = decode;
+  const shot = shotOf(decode);
+  const copies = copied(shot, [...shot.values()].filter((node) => node !== decode));
+  const sampler = shot.get("latent");
+  const sampling = copies.get(sampler);
+  const extend = place(graph, "NavaExtend");
+  const output = linkAt(decode, slotOf(decode, "latent")).origin_slot;
+  sampler.connect(output, extend, slotOf(extend, "latent"));
+  share(decode, "before", extend); // a clip that was extended already
+  extend.connect(0, sampling, slotOf(sampling, "latent_image"));
+  sampling.connect(output, decode, slotOf(decode, "latent"));
+  extend.connect(1, decode, slotOf(decode, "before"));
+  if (graph.inputNode) expose(extend, "seconds", say("seconds more"), 1);
+  const at = (role) => copies.get(shot.get(role));
+  return layOut(graph, [[extend], [at("prompt")], [at("positive")], [at("guider"), at("noise")], [sampling]]);
+}
+
+function begin(decode) {
+  const graph = decode.graph;
+  const shot = shotOf(decode);
+  const copies = copied(shot, shot.values());
+  const [last, first, join] = ["ImageFromBatch", "NavaFirstFrame", "NavaJoin"].map((kind) => place(graph, kind));
 
   last.title = say("Last frame");
   last.widgets.find((w) => w.name === "batch_index").value = -1; // counted from the end
@@ -150,6 +187,7 @@ function build(decode) {
   if (sampling) first.connect(0, sampling, slotOf(sampling, "latent_image"));
 
   const decoded = copies.get(decode);
+  if (slotOf(decoded, "before") >= 0) decoded.disconnectInput(slotOf(decoded, "before")); // what came before this clip
   redirect(decode, 0, join, 0);
   redirect(decode, 1, join, 1);
   decode.connect(0, join, slotOf(join, "images_1"));
@@ -160,24 +198,16 @@ function build(decode) {
   }
   if (slotOf(join, "fps") >= 0) decode.connect(2, join, slotOf(join, "fps"));
 
-  return layOut(graph, shot, copies, [last, first, join]);
+  const at = (role) => copies.get(shot.get(role));
+  return layOut(graph, [[last, first], [at("prompt")], [at("positive")], [at("guider"), at("noise")], [sampling], [decoded, join]]);
 }
 
-/** The new shot in a row of its own below everything, in the order in which it runs. */
-function layOut(graph, shot, copies, [last, first, join]) {
-  const made = new Set([...copies.values(), last, first, join]);
+/** New nodes in a row of their own below everything, in the order in which they run. */
+function layOut(graph, columns) {
+  const made = new Set(columns.flat().filter(Boolean));
   const others = graph.nodes.filter((node) => !made.has(node));
   const top = Math.max(...others.map((node) => node.pos[1] + node.size[1])) + 2 * GAP;
   let left = Math.min(...others.map((node) => node.pos[0]));
-  const at = (role) => copies.get(shot.get(role));
-  const columns = [
-    [last, first],
-    [at("prompt")],
-    [at("positive")],
-    [at("guider"), at("noise")],
-    [at("latent")],
-    [at("decode"), join],
-  ];
   for (const column of columns.map((c) => c.filter(Boolean)).filter((c) => c.length)) {
     let y = top;
     for (const node of column) {

@@ -1,9 +1,10 @@
-// When a clip is saved: a player with waveform and spectrogram, and the next shot from its last frame.
+// When a clip is saved: a player with waveform and spectrogram, what was held of it, and what may follow it.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addPanel, element, hideWidget, makeRoom, watch } from "./nava_dom.js";
-import { before } from "./nava_graph.js";
-import { nextShot } from "./nava_next.js";
+import { before, outputOf } from "./nava_graph.js";
+import { drawMarks, marksInWords, marksOf } from "./nava_held.js";
+import { extendClip, nextShot } from "./nava_next.js";
 import { say } from "./nava_words.js";
 
 const WIDTH = 600;
@@ -83,17 +84,26 @@ class Player {
       this.video.loop = !this.video.loop;
       loop.setAttribute("aria-pressed", String(this.video.loop));
     } }, say("Loop"));
-    const next = element("button", { type: "button", title: say("adds the next shot, which begins with this clip's last frame, and joins both"), onclick: () => {
-      const decode = before(node, "NavaDecode"); // as the graph is now: it may have grown since
-      if (decode) nextShot(decode);
-    } }, say("Use last frame for a next shot"));
+    const following = (label, title, action) =>
+      element("button", { type: "button", title: say(title), onclick: () => {
+        const decode = before(node, "NavaDecode"); // as the graph is now: it may have grown since
+        if (decode) action(decode);
+      } }, say(label));
+    const next = following("Use last frame for a next shot", "adds the next shot, which begins with this clip's last frame, and joins both", nextShot);
+    const extend = following("Extend this clip", "lets this clip go on: its end is held with its sound, and both become one clip", (decode) => {
+      if (extendClip(decode)) return;
+      app.extensionManager.toast.add({ severity: "warn", summary: say("Extend this clip"), detail: say("this works for clips that SamplerCustomAdvanced samples: add NAVA Extend by hand"), life: 8000 });
+    });
+    this.buttons = [next, extend];
+    this.words = element("div", { class: "nava-quiet", style: { fontSize: "11px" } });
     this.canvas.addEventListener("click", (event) => this.seek(event.offsetX / this.canvas.clientWidth));
     this.canvas.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];
       if (step) this.video.currentTime = Math.max(0, this.video.currentTime + step);
     });
     this.video.addEventListener("timeupdate", () => this.mark());
-    this.own.panel.append(this.video, this.canvas, element("div", { class: "nava-row" }, loop, this.download, ...(sound ? [] : [next])));
+    this.video.addEventListener("loadedmetadata", () => this.mark());
+    this.own.panel.append(this.video, this.canvas, this.words, element("div", { class: "nava-row" }, loop, this.download, ...(sound ? [extend] : this.buttons)));
   }
 
   show(shown) {
@@ -111,11 +121,22 @@ class Player {
       const data = await (await fetch(url)).arrayBuffer();
       const context = new OfflineAudioContext(1, 1, 24000);
       drawSound(this.canvas, await context.decodeAudioData(data));
-      this.picture = this.canvas.getContext("2d").getImageData(0, 0, WIDTH, HEIGHT);
-      this.canvas.style.display = "block";
+      this.silent = false;
     } catch {
-      this.canvas.style.display = "none"; // a silent clip
+      this.canvas.getContext("2d").clearRect(0, 0, WIDTH, HEIGHT);
+      this.silent = true;
     }
+    this.picture = this.canvas.getContext("2d").getImageData(0, 0, WIDTH, HEIGHT);
+    this.mark();
+  }
+
+  /** What was held of the clip, and where it goes on. */
+  tell(marks) {
+    const key = JSON.stringify(marks);
+    if (key === this.told) return;
+    [this.told, this.marks] = [key, marks];
+    this.words.replaceChildren(...marksInWords(marks));
+    this.mark();
   }
 
   seek(share) {
@@ -125,7 +146,11 @@ class Player {
   mark() {
     if (!this.picture) return;
     const paint = this.canvas.getContext("2d");
+    const { held, seams } = this.marks ?? { held: [], seams: [] };
+    this.canvas.style.display = this.silent && !held.length && !seams.length ? "none" : "block";
     paint.putImageData(this.picture, 0, 0);
+    if (!(this.video.duration > 0)) return;
+    drawMarks(this.canvas, { held, seams }, this.video.duration);
     paint.fillStyle = "#fff";
     paint.fillRect((this.video.currentTime / this.video.duration) * WIDTH, 0, 2, HEIGHT);
   }
@@ -136,14 +161,9 @@ const heights = new WeakMap(); // of nodes as they are without the host's own pr
 
 export const playerOf = (node) => players.get(node);
 
-/** What the editor keeps of a node's last run; also after an undo, or when the workflow's tab comes back. */
-function outputOf(node) {
-  const place = node.graph === app.rootGraph ? String(node.id) : `${node.graph.id}:${node.id}`;
-  return app.nodeOutputs?.[place];
-}
-
 function look(node) {
-  if (!before(node, "NavaDecode")) return;
+  const decode = before(node, "NavaDecode");
+  if (!decode && !before(node, "NavaStoryboard")) return;
   node.hideOutputImages = true; // Vue nodes: the same clip by the host, without its sound drawn; once is enough
   const output = outputOf(node);
   const file = [...(output?.images ?? []), ...(output?.audio ?? [])].find((f) => PLAYABLE.test(f?.filename ?? ""));
@@ -157,6 +177,8 @@ function look(node) {
   }
   const player = players.get(node);
   if (player.url !== address(file)) player.load(file);
+  for (const button of player.buttons) button.style.display = decode ? "" : "none"; // a storyboard has its own next shots
+  player.tell(marksOf(node) ?? { held: [], seams: [] });
 }
 
 const lookAll = () => app.canvas?.graph?.nodes.filter((node) => node.constructor?.nodeData?.output_node).forEach(look);

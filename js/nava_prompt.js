@@ -1,26 +1,12 @@
 // The prompt: spoken lines in their speaker's colour, live checks, token count, and wrapping a selection as speech.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { castOf } from "./nava_cast.js";
+import { castOf, connectedVoices, speakerColor } from "./nava_cast.js";
 import { addPanel, Asking, element, voiceColor, watch } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
-import { allNodes, feed, linkAt, silenced } from "./nava_graph.js";
+import { allNodes, feed, silenced } from "./nava_graph.js";
+import { isSpoken, paintSpoken, TAG } from "./nava_spoken.js";
 import { say, told } from "./nava_words.js";
-
-const TAG = /<S(?::([^<>]*))?>|<E>/g;
-
-/** Nodes whose voices are connected to this one, in order: [{name, slot}]. */
-function connectedVoices(node, host) {
-  const found = [];
-  for (const [slot, input] of (node.inputs ?? []).entries()) {
-    if (!input.name.startsWith("voices.") || !linkAt(node, slot)) continue;
-    const source = feed(node, input.name, host)?.source?.node;
-    if (!source || silenced(source)) continue;
-    const inside = source.graph === node.graph ? host : undefined;
-    found.push({ slot, name: String(feed(source, "name", inside)?.value ?? "").trim() });
-  }
-  return found;
-}
 
 /** What the prompt input will get: {prompt} or {dialogue}, with `at`, the widgets it stands in; or null when some other node writes it. */
 function promptOf(node, host) {
@@ -51,59 +37,6 @@ function pieces(text) {
   return found;
 }
 
-/** The text areas that show a widget now: the widget's own, or the one that Vue nodes draw. */
-function areasOf(given) {
-  if (!given?.widget) return [];
-  const own = given.widget.element;
-  if (own?.tagName === "TEXTAREA" && own.isConnected) return [own];
-  if (given.node.graph !== app.canvas.graph) return [];
-  const drawn = document.querySelectorAll(`[data-node-id="${CSS.escape(String(given.node.id))}"] textarea`);
-  return [...drawn].filter((area) => area.value === given.value).slice(0, 1);
-}
-
-/** Marks of the spoken words over a text area; the text itself stays an ordinary text area's. */
-function paintArea(area, lines) {
-  let marks = area.navaMarks;
-  if (!marks?.isConnected) {
-    marks = area.navaMarks = element("div", { "aria-hidden": "true", class: "nava-marks" });
-    area.after(marks);
-    area.addEventListener("scroll", () => (marks.scrollTop = area.scrollTop));
-    area.addEventListener("input", () => paintArea(area, area.navaView?.lines ?? [])); // at once; the checks follow
-    new ResizeObserver(() => fit(area, marks)).observe(area);
-  }
-  const text = (marks.navaText = area.value);
-  const parts = [];
-  let [end, line, open] = [0, -1, false];
-  const add = (upTo) => {
-    if (upTo <= end) return;
-    const color = open ? `color-mix(in srgb, ${voiceColor(lines[line]?.voice)} 35%, transparent)` : "transparent";
-    parts.push(element("span", { style: { backgroundColor: color } }, text.slice(end, upTo)));
-    end = upTo;
-  };
-  for (const tag of text.matchAll(TAG)) {
-    add(tag[0] === "<E>" ? tag.index + tag[0].length : tag.index);
-    open = tag[0] !== "<E>";
-    if (open) line += 1;
-  }
-  add(text.length);
-  marks.replaceChildren(...parts);
-  fit(area, marks);
-}
-
-function fit(area, marks) {
-  const style = getComputedStyle(area);
-  for (const name of ["font", "letterSpacing", "lineHeight", "padding", "borderWidth", "textAlign", "wordSpacing", "tabSize"]) {
-    marks.style[name] = style[name];
-  }
-  Object.assign(marks.style, {
-    left: `${area.offsetLeft}px`,
-    top: `${area.offsetTop}px`,
-    width: `${area.clientWidth}px`,
-    height: `${area.clientHeight}px`,
-  });
-  marks.scrollTop = area.scrollTop;
-}
-
 /** What the panel says. label: of which prompt, where there are several. brief: spoken lines only where voices say them. */
 function parts(report, voices, label, brief) {
   const made = [];
@@ -119,7 +52,7 @@ function parts(report, voices, label, brief) {
   for (const piece of pieces(report.prompt).filter((p) => p.spoken)) {
     const line = report.lines[piece.line] ?? {};
     if (brief && line.voice == null && !line.lost && piece.text.trim()) continue;
-    const color = voiceColor(line.voice);
+    const color = speakerColor(line, voices, report.characters);
     const numbered = line.voice == null ? "" : say("voice {number}", { number: line.voice + 1 });
     const who = line.name === "-" ? say("no voice") : voices[line.voice]?.name || line.name || numbered;
     made.push(
@@ -172,7 +105,7 @@ function voicesLast(node) {
 /** What a prompt's panel says, on the node itself or on the subgraph's node that its texts stand on. */
 class PromptView {
   constructor(node, host) {
-    Object.assign(this, { node, host, lines: [], voices: [] });
+    Object.assign(this, { node, host, colors: [], voices: [] });
     if (!host) {
       this.panel = addPanel(node, "nava_prompt_check", () => 110).panel;
       this.panel.setAttribute("aria-live", "polite");
@@ -210,19 +143,14 @@ class PromptView {
   }
 
   draw(report) {
-    this.lines = report.lines;
+    this.colors = report.lines.map((line) => speakerColor(line, this.voices, report.characters));
     this.panel.replaceChildren(...parts(report, this.voices, this.label, this.host && this.at?.length));
     this.paint(true);
     this.node.setDirtyCanvas?.(true, true);
   }
 
   paint(anew = false) {
-    for (const area of (this.at ?? []).flatMap(areasOf)) {
-      area.navaView = this;
-      const current = area.navaMarks?.isConnected && area.navaMarks.navaText === area.value;
-      if (anew || !current) paintArea(area, this.lines);
-      else fit(area, area.navaMarks);
-    }
+    for (const given of this.at ?? []) paintSpoken(given, this.colors, anew);
   }
 }
 
@@ -234,22 +162,10 @@ function eachView(action) {
   }
 }
 
-/** The text area that has the keyboard, when spoken lines belong in it: a prompt of ours, promoted or not. */
-function focusedArea() {
-  const area = document.activeElement;
-  if (area?.tagName !== "TEXTAREA") return null;
-  let found = null;
-  eachView(({ node, host }) => {
-    const given = node.graph && promptOf(node, host);
-    if (given && !given.dialogue && given.at.flatMap(areasOf).includes(area)) found = area;
-  });
-  return found;
-}
-
 /** Put <S> and <E> around the selection, or take them away, as typing would: undo takes it back. */
 function wrapSelection() {
-  const area = focusedArea();
-  if (!area) return;
+  const area = document.activeElement;
+  if (!isSpoken(area)) return;
   let { selectionStart: start, selectionEnd: end } = area;
   const { value } = area;
   const inside = value.slice(start, end).match(/^<S(?::[^<>]*)?>([^<>]*)<E>$/);

@@ -45,6 +45,14 @@ def drawn(editor, request):
             sound.connect(0, voice, voice.inputs.findIndex((i) => i.name === "audio"));
             voice.connect(0, made[0], made[0].inputs.findIndex((i) => i.name.startsWith("voices.")));
             made[0].connect(0, text, text.inputs.findIndex((i) => i.name === "cast"));
+            const [compose, board] = ["NavaCompose", "NavaStoryboard"].map((kind, i) => {
+              const n = LiteGraph.createNode(kind);
+              n.pos = [text.pos[0] + 500 * i, text.pos[1] - 800];
+              n.size = [450, 700];
+              app.graph.add(n);
+              return n;
+            });
+            made[0].connect(0, board, board.inputs.findIndex((i) => i.name === "cast"));
             app.canvas.ds.scale = 0.7;
             app.canvas.ds.offset = [120 - text.pos[0], 160 - text.pos[1]];
             app.canvas.setDirty(true, true);
@@ -56,6 +64,15 @@ def drawn(editor, request):
     SHOTS.mkdir(parents=True, exist_ok=True)
     editor.screenshot(path=str(SHOTS / f"prompts_{request.param}.png"))
     editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+def look_at(editor, kind):
+    editor.evaluate(
+        """(t) => { const n = window.app.graph.nodes.find((n) => n.type === t), c = window.app.canvas;
+            c.ds.offset = [120 - n.pos[0], 120 - n.pos[1]]; c.setDirty(true, true) }""",
+        kind,
+    )
+    editor.wait_for_timeout(300)
 
 
 def area_of(editor, how, kind):
@@ -134,3 +151,57 @@ def test_rewriting_is_shown_kept_and_taken_back(drawn):
     editor.evaluate(press, "rewrite")
     assert value(editor, "NavaRewrite", "kept") == "" and value(editor, "NavaRewrite", "seed") == seed + 1
     assert not editor.evaluate("window.injected")
+
+
+def test_phrases_go_where_the_caret_is(drawn):
+    """In the language of the parts; typing's own undo takes one back."""
+    editor, how = drawn
+    look_at(editor, "NavaCompose")
+    panel = editor.evaluate_handle(
+        "window.app.graph.nodes.find((n) => n.type === 'NavaCompose').widgets.find((w) => w.name === 'nava_phrases').element"
+    ).as_element()
+    area = area_of(editor, how, "NavaCompose")
+    area.click()
+    editor.keyboard.type("A kitchen at night.")
+    for _ in range(10):
+        editor.keyboard.press("ArrowLeft")
+    panel.wait_for_selector("button[aria-pressed=true]:text-is('scene')").evaluate("(b) => b.textContent")
+    panel.wait_for_selector("button:text-is('warm light from the side')").click()
+    assert area.input_value() == "A kitchen, warm light from the side at night."
+    editor.keyboard.press("Control+Z")
+    assert area.input_value() == "A kitchen at night."
+    panel.wait_for_selector("button:text-is('style')").click()
+    panel.wait_for_selector("button:text-is('slow motion')").click()
+    assert value(editor, "NavaCompose", "style") == "Slow motion"
+    area.fill("夜晚的厨房里一个人也没有")
+    panel.wait_for_selector("button:text-is('侧面照来的暖光')").click()
+    assert area.input_value() == "夜晚的厨房里一个人也没有，侧面照来的暖光"
+
+
+BOARD = "--- 4 s\nNight. <S:Anna>One<E>\n--- 2 s, continue\nIt <S:Anton>two<E> goes on\n--- 2 s\nDay."
+
+
+def test_the_storyboards_time_line(drawn):
+    """Bars as long as their shots, lines in the cast's colours in the bars and in the text; a click selects a shot."""
+    editor, how = drawn
+    look_at(editor, "NavaStoryboard")
+    area = area_of(editor, how, "NavaStoryboard")
+    area.fill(BOARD)
+    editor.wait_for_function("document.querySelectorAll('.nava-shot').length === 3")
+    shots = editor.evaluate(
+        """() => [...document.querySelectorAll('.nava-shot')].map((s) => [s.getBoundingClientRect().width, getComputedStyle(s).borderLeftStyle,
+            [...s.querySelectorAll('.nava-strips span')].map((l) => l.style.backgroundColor)])"""
+    )
+    assert shots[0][0] / shots[1][0] == pytest.approx(2, rel=0.1) == 2 * shots[1][0] / shots[2][0]
+    assert [s[1] for s in shots] == ["solid", "dashed", "solid"]
+    assert [s[2] for s in shots] == [["rgb(224, 160, 48)"], ["rgb(58, 160, 216)"], []]
+    marked = area.evaluate(
+        """(a) => [...a.navaMarks.querySelectorAll('span')].filter((s) => s.style.backgroundColor !== 'transparent')
+            .map((s) => [s.textContent, s.style.backgroundColor.includes('rgb(58, 160, 216)') || s.style.backgroundColor.includes('0.627')])"""
+    )
+    assert [m[0] for m in marked] == ["<S:Anna>One<E>", "<S:Anton>two<E>"]
+    editor.locator(".nava-shot").nth(1).click()
+    chosen = area.evaluate("(a) => a.value.slice(a.selectionStart, a.selectionEnd)")
+    assert chosen.strip() == "It <S:Anton>two<E> goes on"
+    said = panel(editor, "NavaStoryboard", "nava_storyboard")
+    assert "3 shots · 8.08 s" in said and "Anton" in said and "not connected" not in said

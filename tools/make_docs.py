@@ -58,8 +58,22 @@ MORE = {
         "做更长的场景：一段的末帧（从批次获取图像）→ 下一段的“NAVA 首帧”→ 连接两段。",
     ),
     "NavaDecode": (
-        "The two VAEs are checked before sampling begins. A saved clip can be played on Save Video, with its waveform and spectrogram; its button adds a whole next shot that begins with the last frame.",
-        "采样开始前会检查两个 VAE。保存的片段可以在“保存视频”上播放，并显示波形和频谱；其按钮会添加从末帧开始的完整的下一个镜头。",
+        "The two VAEs are checked before sampling begins. A saved clip can be played on Save Video, with its waveform and spectrogram; over the sound bars show what was held (picture above, sound below) "
+        "and lines where the clip goes on or cuts. One of its buttons adds a whole next shot that begins with the last frame, the other lets this clip go on.",
+        "采样开始前会检查两个 VAE。保存的片段可以在“保存视频”上播放，并显示波形和频谱；声音上方的色条表示保持的部分（上为画面，下为声音），竖线表示继续或切换处。"
+        "一个按钮添加从末帧开始的完整的下一个镜头，另一个按钮让这个片段继续。",
+    ),
+    "NavaCompose": (
+        "Below the fields stand phrases for style, scene, camera and sound: a click writes one where the caret is, in English or in Chinese as "
+        "the fields are written.",
+        "字段下方有风格、场景、镜头和声音的常用短语：点击即写到光标处，按字段所用的语言写成中文或英文。",
+    ),
+    "NavaStoryboard": (
+        "The time line below the text has a bar for each shot, as long as it lasts, with its spoken lines in their speakers' colours; a dashed line where "
+        "it goes on, a solid one at a cut. Click a bar to select its text. With a cast, a changed look or voice makes anew only the shots that have it, and "
+        "those that go on from them.",
+        "文字下方的时间线为每个镜头画一条，长度即时长，台词用说话人的颜色；虚线表示继续，实线表示切换。点击可选中该镜头的文字。使用角色表时，"
+        "改动外貌或音色只会重新生成用到它的镜头，以及接着它们的镜头。",
     ),
 }
 PICTURES = {

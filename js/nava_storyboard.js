@@ -1,0 +1,130 @@
+// The storyboard on a time line: a bar a shot, as long as it lasts, with its lines in their speakers' colours.
+import { app } from "../../scripts/app.js";
+import { castOf, connectedVoices, speakerColor } from "./nava_cast.js";
+import { addPanel, Asking, element, watch } from "./nava_dom.js";
+import { dropSection, frontOf, viewsOf } from "./nava_front.js";
+import { allNodes, before, feed } from "./nava_graph.js";
+import { areasOf, paintSpoken } from "./nava_spoken.js";
+import { say, told } from "./nava_words.js";
+
+const RULE = /^\s*-{3,}.*$/gm; // as nava_core/storyboard.py has it
+const UNSAID = 5; // seconds of shots that do not say theirs, where the latent's length is not known
+
+/** Where the text of a shot stands: [start, end]. */
+function placeOf(text, number) {
+  const rules = [...text.matchAll(RULE)];
+  const starts = rules.map((rule) => rule.index + rule[0].length + 1);
+  const ends = rules.map((rule) => rule.index);
+  if (/^\s*-{3,}/.test(text)) ends.shift();
+  else starts.unshift(0);
+  return [starts[number] ?? text.length, Math.max(starts[number] ?? 0, (ends[number] ?? text.length))];
+}
+
+/** Select a shot's text where it is written. */
+function choose(given, number) {
+  const [area] = areasOf(given);
+  if (!area) return;
+  const [start, end] = placeOf(area.value, number);
+  area.setSelectionRange(start, start);
+  area.blur();
+  area.focus(); // which scrolls to the caret
+  area.setSelectionRange(start, end);
+}
+
+function bar(shot, number, colors, onclick) {
+  const seconds = say("{seconds} s", { seconds: Number(shot.seconds.toFixed(1)) });
+  const how = number ? `, ${say(shot.goes_on ? "goes on" : "cut")}` : "";
+  const title = [`${say("shot {number}", { number: number + 1 })}, ${seconds}${how}`, ...shot.lines.map((l) => `${l.name && l.name !== "-" ? `${l.name}: ` : ""}${l.words}`)].join("\n");
+  const strips = colors.map((color) => element("span", { style: { flex: "1 1 0", height: "5px", background: color, borderRadius: "2px" } }));
+  const style = { flexGrow: shot.seconds, borderLeft: number ? `2px ${shot.goes_on ? "dashed" : "solid"} var(--input-text, #ddd)` : "", marginLeft: number && !shot.goes_on ? "4px" : "0" };
+  return element(
+    "button",
+    { type: "button", class: "nava-shot", title, "aria-label": title, style, onclick },
+    element("b", {}, String(number + 1)),
+    element("span", {}, seconds),
+    element("span", { class: "nava-strips" }, ...strips),
+  );
+}
+
+function parts(report, voices, given) {
+  const speakers = new Map(); // name -> colour, in the order in which they speak
+  const nameOf = (line) => (line.name === "-" ? say("no voice") : voices[line.voice]?.name || line.name || (line.voice == null ? "" : say("voice {number}", { number: line.voice + 1 })));
+  const colors = report.shots.map((shot) =>
+    shot.lines.map((line) => {
+      const color = speakerColor(line, voices, report.characters);
+      if (nameOf(line)) speakers.set(nameOf(line), color);
+      return color;
+    }),
+  );
+  const made = [];
+  if (report.shots.length) {
+    made.push(element("div", { class: "nava-timeline" }, ...report.shots.map((shot, i) => bar(shot, i, colors[i], () => choose(given, i)))));
+    const count = say(report.shots.length === 1 ? "1 shot" : "{count} shots", { count: report.shots.length });
+    const marks = report.shots.length > 1 ? ` · ┆ ${say("goes on")} · | ${say("cut")}` : "";
+    made.push(element("div", { class: "nava-quiet" }, `${count} · ${say("{seconds} s", { seconds: report.seconds.toFixed(2) })}${marks}`));
+  }
+  if (speakers.size) {
+    made.push(element("div", {}, ...[...speakers].map(([name, color]) => element("b", { style: { color, marginRight: "8px" } }, `■ ${name}`))));
+  }
+  for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, told(problem)));
+  return made;
+}
+
+class BoardView {
+  constructor(node, host) {
+    Object.assign(this, { node, host, colors: [], voices: [] });
+    if (!host) this.panel = addPanel(node, "nava_storyboard", () => 112).panel;
+    this.asking = new Asking("/nava/storyboard", (report) => this.draw(report));
+  }
+
+  look() {
+    const { node, host } = this;
+    if (!node.graph) return; // on its way into or out of a subgraph
+    const given = feed(node, "shots", host);
+    if (host) {
+      if (given?.node !== host) {
+        dropSection(host, node);
+        return this.asking.forget();
+      }
+      this.panel = frontOf(host).section(node, 0.5);
+    }
+    if (!given || given.source) {
+      this.panel.replaceChildren(element("div", { class: "nava-quiet" }, say("The shots come from another node.")));
+      return this.asking.forget();
+    }
+    this.given = given;
+    this.voices = connectedVoices(node, host);
+    const size = before(node, "NavaEmptyLatent");
+    const seconds = size ? Number(feed(size, "seconds", size.graph === node.graph ? host : undefined)?.value) : UNSAID;
+    this.asking.about({
+      shots: String(given.value ?? ""),
+      seconds: seconds > 0 ? seconds : UNSAID,
+      voices: this.voices.map((v) => v.name),
+      cast: castOf(node, host),
+    });
+    paintSpoken(given, this.colors);
+  }
+
+  draw(report) {
+    this.colors = report.lines.map((line) => speakerColor(line, this.voices, report.characters));
+    this.panel.replaceChildren(...parts(report, this.voices, this.given));
+    paintSpoken(this.given, this.colors, true);
+    this.node.setDirtyCanvas?.(true, true);
+  }
+}
+
+const viewOf = (node, host) => new BoardView(node, host);
+
+app.registerExtension({
+  name: "nava.storyboard",
+  setup() {
+    watch(() => {
+      for (const node of allNodes()) {
+        if (node.comfyClass === "NavaStoryboard") viewsOf(node, viewOf).forEach((view) => view.look());
+      }
+    });
+  },
+  nodeCreated(node) {
+    if (node.comfyClass === "NavaStoryboard") viewsOf(node, viewOf);
+  },
+});
