@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nava_core.voice import load_voice_encoder
 
+from . import generate
 from .codecs import ltx
 from .codecs.linear import Teacher
 from .samples import Sample, write_shard
@@ -22,9 +23,9 @@ SHARES = {"bounce": 0.36, "talk": 0.2, "two_faces": 0.14, "tick": 0.18, "weather
 FORMATS = (((256, 160), 0.8), ((160, 256), 0.12), ((192, 192), 0.08))  # width and height, share
 
 
-def request_of(seed: int) -> Request:
+def request_of(seed: int, shares: dict[str, float] = SHARES) -> Request:
     chooser = random.Random(seed)
-    kind = chooser.choices(KINDS, [SHARES[k] for k in KINDS])[0]
+    kind = chooser.choices(KINDS, [shares[k] for k in KINDS])[0]
     (width, height), _ = chooser.choices(FORMATS, [share for _, share in FORMATS])[0:1][0]
     if kind == "two_faces":
         width, height = 256, 160
@@ -48,11 +49,15 @@ def pixels(clip: Clip) -> Tensor:
 
 
 def train(config: dict, folder: Path) -> None:
-    """config: first_seed, shards, per_shard, teacher, autoencoder, voice_encoder (files), the sizes of the audio VAE."""
+    """config: first_seed, shards, per_shard; files: teacher, voice_encoder and audio_vae, or autoencoder with its sizes; shares of the kinds."""
     voices = embeddings(load_voice_encoder(config["voice_encoder"]), speech.SPEAKERS)
     teacher = Teacher.load(config["teacher"])
-    vae = ltx.build(config)
-    vae.autoencoder.load_state_dict(load_file(config["autoencoder"]))
+    shares = SHARES | config.get("shares", {})
+    if "audio_vae" in config:
+        vae = generate.load_audio_vae(Path(config["audio_vae"]))
+    else:
+        vae = ltx.build(config)
+        vae.autoencoder.load_state_dict(load_file(config["autoencoder"]))
     for shard in range(config.get("from_shard", 0), config["shards"]):
         path = folder / f"{shard:05}.safetensors"
         if path.exists():
@@ -61,7 +66,7 @@ def train(config: dict, folder: Path) -> None:
         for seed in range(
             config["first_seed"] + shard * config["per_shard"], config["first_seed"] + (shard + 1) * config["per_shard"]
         ):
-            clip = scene(seed, request_of(seed))
+            clip = scene(seed, request_of(seed, shares))
             prompts = (*clip.captions["en"], *clip.captions["zh"])
             chooser = random.Random(seed)
             spoken = [voices[line.speaker, chooser.randrange(voices.shape[1])] for line in clip.speech]

@@ -29,6 +29,7 @@ from .codecs.muon import Muon
 from .codecs.run import learning_rate
 from .lora import add_lora
 from .objective import STEPS, moving_places, noised, sigma_table, stream_loss, weight_table
+from .precision import autocast
 from .preview import Preview
 from .samples import Sample, Samples
 from .text_encoder import TextEncoder
@@ -71,7 +72,7 @@ class Settings:
     least_weight: float = 0.0  # of a noise level; released: none at pure noise
     moving_weight: float = 0.0  # extra weight of what moves in the picture, falling to none over the training
     spread_levels: bool = False  # noise levels of a batch evenly apart instead of independent: less noise in gradients
-    bf16: bool = True
+    bf16: bool = True  # where the device is quick at it
     seed: int = 42
     threads: int = 0  # 0: torch's choice
     save_every: float = 120.0  # seconds
@@ -230,7 +231,8 @@ def losses(
         x if x is None else x.to(device)
         for x in (video, video_noise, video_in, audio, audio_noise, audio_in, weight, keep, rows, 1000 * sigma[part])
     )
-    with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+    frozen_bf16 = settings.lora.get("base", "float32") != "float32"  # computes in no other format
+    with torch.autocast(device.type, torch.bfloat16) if frozen_bf16 else autocast(device.type, settings.bf16):
         video_out, audio_out = pair(
             video_in,
             audio_in,

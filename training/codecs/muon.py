@@ -6,12 +6,14 @@ torch's own Muon takes matrices only; a convolution is one here, its output chan
 import torch
 from torch import Tensor, nn
 
+from ..precision import quick_bf16
+
 
 @torch.no_grad()
 def orthogonalised(matrix: Tensor, iterations: int = 5) -> Tensor:
     """The nearest matrix with equal singular values, roughly, by a Newton-Schulz iteration; `[..., m, n]`."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = (matrix / (matrix.norm() + 1e-7)).bfloat16()
+    x = (matrix / (matrix.norm() + 1e-7)).to(torch.bfloat16 if quick_bf16(matrix.device.type) else torch.float32)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     for _ in range(iterations):

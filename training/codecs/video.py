@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..precision import autocast
 from ..world import Request
 from . import wan
 from .linear import Teacher
@@ -67,7 +68,7 @@ def decoder_loss(vae, teacher: Teacher, frames: Tensor, noise: float) -> tuple[T
     mean, std = wan.statistics()
     with torch.no_grad():
         code = teacher.encode(frames)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast("cpu"):
         made = wan.decode(vae, (code + noise * torch.randn_like(code)) * std + mean).float()
     error = made - frames
     mse = error.square().mean()
@@ -78,7 +79,7 @@ def encoder_loss(vae, teacher: Teacher, frames: Tensor, _: float) -> tuple[Tenso
     mean, std = wan.statistics()
     with torch.no_grad():
         code = teacher.encode(frames)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast("cpu"):
         found = (wan.encode(vae, frames).float() - mean) / std
     error = (found - code).square().mean()
     return error + (found - code).abs().mean(), {"error": error.item(), "size": code.square().mean().item()}
