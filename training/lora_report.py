@@ -17,14 +17,14 @@ FIRST = novel.FIRST + 10**5  # seeds of scenes that the LoRA did not learn from
 
 
 @torch.no_grad()
-def merge(transformer: nn.Module, path: Path) -> None:
-    """Adds a LoRA file's products to the weights."""
+def merge(transformer: nn.Module, path: Path, strength: float = 1.0) -> None:
+    """Adds a LoRA file's products, times `strength`, to the weights."""
     weights = load_file(path)
     for key in [k for k in weights if k.endswith(".lora_down.weight")]:
         name = key.removesuffix(".lora_down.weight")
         down, up = weights[key], weights[f"{name}.lora_up.weight"]
         weight = transformer.get_submodule(name.removeprefix("diffusion_model.")).weight
-        weight += (up @ down) * (weights[f"{name}.alpha"] / down.shape[0])
+        weight += (up @ down) * (strength * weights[f"{name}.alpha"] / down.shape[0])
 
 
 def colour_of(frames: np.ndarray) -> str:
@@ -33,7 +33,7 @@ def colour_of(frames: np.ndarray) -> str:
 
 
 def train(config: dict, folder: Path) -> None:
-    """config: models, lora (files), clips (how many), steps, guidance (scales), pages (a folder for the page's pictures)."""
+    """config: models, lora (files), strengths, clips (how many), steps, guidance (scales), pages (a folder for the page's pictures)."""
     folder.mkdir(parents=True, exist_ok=True)
     models, full = Path(config["models"]), nava_core.Guidance(**config["guidance"])
     new = [novel.clip(FIRST + i, Request()) for i in range(config["clips"])]
@@ -42,10 +42,10 @@ def train(config: dict, folder: Path) -> None:
         extra={"boing": [novel.clip(FIRST + 10**4 + i, Request(None, 32, 32)) for i in range(10)]}
     )
     figures, rows, sounds = {}, [], []
-    for name in ("without", "with"):
+    for strength in (0.0, *config["strengths"]):
+        name = f"at {strength}" if strength else "without"
         parts = report.load(models)
-        if name == "with":
-            merge(parts.transformer, Path(config["lora"]))
+        merge(parts.transformer, Path(config["lora"]), strength)
         maker = report.Maker(parts, None, folder, config["steps"])
         made, kept = maker.clips(f"new_{name}", new, full), maker.clips(f"old_{name}", old, full)
         figures[f"orange, {name}"] = report.interval([colour_of(f) == "orange" for f, _ in made])
