@@ -813,6 +813,8 @@ ALL = [
 # At 100 % within 1280×720: beside the editor's side bar, below its tabs, above its lower edge.
 OFFSET = (80, 100)
 COLUMN, HEIGHT = 340, 540
+# Where there are more texts than fit so, with Vue nodes: (scale, height of the subgraph's node).
+SMALLER = {"nava_idea_to_clip": (0.68, 864), "nava_cast_scene": (0.78, 751), "nava_storyboard": (0.86, 674)}
 PICTURE = 210  # the width of one of two pictures
 LOWEST = 610  # where a folded note can stand
 NOTE = 300  # what a note needs, so that nothing of it is cut
@@ -847,7 +849,8 @@ def shipped(g: Graph, flow: Workflow) -> dict:
         else:  # side by side: two would not fit below each other with what they show
             node["pos"], node["size"] = [pictures.index(node) * (PICTURE + 20), 0], [PICTURE, 330]
             y = 370
-    instance["pos"], instance["size"] = [column + GAP, 0], [middle, HEIGHT]
+    scale, height = SMALLER.get(flow.key, (1.0, HEIGHT))
+    instance["pos"], instance["size"] = [column + GAP, 0], [middle, height]
     right = column + GAP + middle + GAP
     about, folded, below = (0, y), (0, LOWEST), 0
     room = min(HEIGHT - 70, LOWEST - FOLDED - 10 - y)
@@ -863,7 +866,8 @@ def shipped(g: Graph, flow: Workflow) -> dict:
         note(number + 1, "In Chinese", chinese, folded, (COLUMN, FOLDED), "英文", english, folded=True),
     ]  # fmt: skip
     nodes = [*inputs, instance, result, *texts]
-    made = document(flow.key, nodes, links, [], OFFSET, definitions={"subgraphs": [definition]})
+    offset = tuple(round(at / scale) for at in OFFSET)
+    made = document(flow.key, nodes, links, [], offset, scale, definitions={"subgraphs": [definition]})
     made["extra"]["linearData"] = app_mode(inputs, instance, result)
     return made
 
