@@ -212,50 +212,13 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     editor.evaluate(SET_OUTSIDE, ["prompt_2", "He says <S>second<E>"])
     wait_front(editor, "prompt 2: ")
     shot(editor, "next_shot")
-    run_whole(editor)
-    wait_marks(editor, "┆ goes on at 1.04 s")
-    extending(editor, undo_and_redo)
-
-
-RUN = """() => new Promise((done) => {
-    for (const end of ["execution_success", "execution_error"])
-        window.app.api.addEventListener(end, (e) => done([end, e.detail.exception_message]), { once: true });
-    window.app.queuePrompt(0) })"""
-
-
-def run_whole(editor):
-    outcome = editor.evaluate(RUN)
-    assert outcome[0] == "execution_success", outcome
-
-
-def wait_marks(editor, words):
-    editor.wait_for_function(f"(words) => {PLAYER}?.element.innerText.includes(words)", arg=words, timeout=LONG)
-
-
-def extending(editor, undo_and_redo):
-    """'Extend this clip' continues the last shot in the same decoder; the player marks what is held and where it goes on."""
-    press = (
-        f"[...{PLAYER}.element.querySelectorAll('button')].find((b) => b.textContent === 'Extend this clip').click()"
+    outcome = editor.evaluate(
+        """() => new Promise((done) => {
+            for (const end of ["execution_success", "execution_error"])
+                window.app.api.addEventListener(end, (e) => done([end, e.detail.exception_message]), { once: true });
+            window.app.queuePrompt(0) })"""
     )
-    before = editor.evaluate("window.app.graphToPrompt().then((p) => Object.keys(p.output).length)")
-    editor.evaluate(press)
-    queued = editor.evaluate("window.app.graphToPrompt().then((p) => p.output)")
-    kinds = sorted(n["class_type"] for n in queued.values())
-    assert kinds.count("SamplerCustomAdvanced") == kinds.count("NavaTextEncode") == 3 and kinds.count("NavaDecode") == 2
-    decode = next(n["inputs"] for n in queued.values() if n["class_type"] == "NavaDecode" and "before" in n["inputs"])
-    sampler = queued[decode["latent"][0]]["inputs"]
-    assert sampler["latent_image"] == [decode["before"][0], 0] and decode["before"][1] == 1
-    seeds = {n["inputs"]["noise_seed"] for n in queued.values() if n["class_type"] == "RandomNoise"}
-    assert len(seeds) == 3 and overlaps(editor) == []
-    assert {"prompt_3", "noise_seed_3", "seconds_1"} <= set(editor.evaluate(f"{OUTSIDE}.widgets.map((w) => w.name)"))
-    assert editor.evaluate(undo_and_redo, "undo") == before
-    editor.wait_for_function(PLAYER, timeout=LONG)
-    editor.evaluate(press)
-    editor.evaluate(SET_OUTSIDE, ["seconds_1", 0.5])
-    run_whole(editor)
-    wait_marks(editor, "┆ goes on at 1.04, 2.04 s")  # the second shot repeats a frame
-    wait_marks(editor, "sound held 1–2.04 s")
-    shot(editor, "extended")
+    assert outcome[0] == "execution_success", outcome
 
 
 def overlaps(editor):
