@@ -1,8 +1,8 @@
-// What a node had to say about its input, where the artist looks.
+// What nodes have to say of their input and in errors, where the artist looks and in the language of the editor.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { nodeAt } from "./nava_graph.js";
-import { say, told } from "./nava_words.js";
+import { say, told, toldAll, toldError } from "./nava_words.js";
 
 const MOST = 3; // at a time; more are counted
 const LONGEST = 300; // characters
@@ -10,6 +10,15 @@ const LONGEST = 300; // characters
 app.registerExtension({
   name: "nava.warnings",
   setup() {
+    // Before the editor itself hears of it: listeners that capture come first.
+    const first = { capture: true };
+    api.addEventListener("execution_error", ({ detail }) => {
+      const text = detail?.exception_message;
+      if (text) detail.exception_message = toldError(text, nodeAt(detail.node_id));
+    }, first);
+    api.addEventListener("progress_text", ({ detail }) => {
+      if (nodeAt(detail.nodeId)?.comfyClass?.startsWith("Nava")) detail.text = toldAll(detail.text);
+    }, first);
     api.addEventListener("executed", ({ detail }) => {
       const node = nodeAt(detail.display_node ?? detail.node);
       if (!node?.comfyClass?.startsWith("Nava")) return;

@@ -1,5 +1,6 @@
 // The panels' words in the language of the editor: English as it stands in the code, and Chinese from here.
 import { app } from "../../scripts/app.js";
+import { SENTENCES as SENTENCES_OF_NODES } from "./nava_sentences.js";
 
 export const chinese = () => String(app.extensionManager?.setting?.get("Comfy.Locale") ?? "").startsWith("zh");
 
@@ -135,6 +136,8 @@ const CHINESE = {
   "NAVA's own model files are not here. The small files that are were chosen instead, at {size} and {steps} steps.":
     "这里没有 NAVA 的模型文件，改用小模型：{size}，{steps} 步。",
   "the random tiny set": "随机的微型模型",
+  // what nodes report, and their errors
+  ...SENTENCES_OF_NODES,
 };
 
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
@@ -149,7 +152,8 @@ const SENTENCES = Object.keys(CHINESE)
   .sort((a, b) => fixed(b) - fixed(a))
   .map((text) => ({ text, parts: text.split(/\{\w+\}/), names: [...text.matchAll(/\{(\w+)\}/g)].map((found) => found[1]) }));
 // Gaps in which the server's own words stand; in all others stand numbers and the user's, which stay as they are.
-const OWN_WORDS = ["where", "names", "known", "reason", "faults", "fault", "side"];
+const OWN_WORDS = ["where", "names", "known", "reason", "faults", "fault", "side", "what", "part", "parts", "kind", "hint", "why",
+  "loudness", "f1", "align", "precision", "recall", "lag", "sharpness", "correlation"];
 
 /** What stands in the gaps of a sentence: each fixed part where it first occurs, the last one at the end; or null. */
 function match(text, { parts, names }) {
@@ -161,6 +165,7 @@ function match(text, { parts, names }) {
     const to = i === names.length - 1 ? end : text.indexOf(parts[i + 1], from);
     if (to < from || to > end) return null;
     values[name] = text.slice(from, to);
+    if (values[name].includes("\n")) return null;
     from = to + parts[i + 1].length;
   }
   return values;
@@ -177,4 +182,35 @@ export function told(text) {
     return fill(CHINESE[sentence.text], values);
   }
   return text;
+}
+
+function toldLine(text) {
+  if (text.startsWith("| seed |")) return text.replace(/[a-z]+/g, (word) => CHINESE[word] ?? word);
+  const bare = text.replace(/\.$/, "");
+  for (const [said, end] of [[bare, bare === text ? "" : "。"], [text, ""]]) {
+    const whole = told(said);
+    if (whole !== said) return whole + end;
+    const parts = said.split("; ");
+    const each = parts.map(told);
+    if (each.some((part, i) => part !== parts[i])) return each.join("；") + end;
+  }
+  return text;
+}
+
+/** The same for several sentences or lines. */
+export function toldAll(text) {
+  if (!chinese() || text.length > 20000) return text;
+  const whole = text.includes("\n") ? told(text) : text;
+  return whole === text ? text.split("\n").map(toldLine).join("\n") : whole;
+}
+
+/** The error of a node, "Node, input: what is wrong. What to do.", with the names that the editor shows. */
+export function toldError(text, node) {
+  const [place, kind, input] = text.match(/^(Nava\w+|NAVA)(?:(?:, ([\w ]{1,40}))?: |, )/) ?? [""];
+  const fault = text.slice(place.length).trimEnd();
+  const said = toldAll(fault);
+  if (said === fault || !place) return said === fault ? text : said;
+  const slot = input && node?.comfyClass === kind && node.inputs?.find((s) => s.name === input);
+  const names = [window.LiteGraph.registered_node_types[kind]?.title ?? kind, input && ((slot && (slot.label ?? slot.localized_name)) || CHINESE[input] || input)];
+  return `${names.filter(Boolean).join("，")}：${said}`;
 }

@@ -9,6 +9,7 @@ from ..nava_core.latents import crossfade
 from ..nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, ClipLength
 from ..nava_core.spans import clip_seconds
 from .formats import streams_of, with_streams
+from .graph import tell
 from .masks import WAYS, hold_value
 
 OVERLAP = (
@@ -42,6 +43,7 @@ class NavaExtend(io.ComfyNode):
                 io.Latent.Output("before", display_name="before", tooltip="All that came before, for NAVA Decode."),
                 io.Float.Output("duration", display_name="seconds", tooltip="Length of the whole clip."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -57,7 +59,7 @@ class NavaExtend(io.ComfyNode):
         ]
         total = clip_seconds(lengths[0], lengths[1] or 0)
         told = f"{clip_seconds(repeated[0], repeated[1] or 0):.2f} s of the clip are held; it will last {total:.2f} s"
-        return io.NodeOutput(next_, past, total, ui={"text": [told]})
+        return io.NodeOutput(next_, past, total, ui=tell(cls.hidden, told))
 
 
 def seams_of(before: dict | None) -> list[float]:

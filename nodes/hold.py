@@ -5,6 +5,7 @@ from comfy_api.latest import io
 
 from ..nava_core.spans import clip_seconds, frames_within, parse_spans, steps_within
 from .formats import masks_of, streams_of, with_streams
+from .graph import tell
 from .masks import WAYS, hold_value
 
 KEEP = SOUND, PICTURE, BOTH = ("sound", "picture", "both")
@@ -28,13 +29,14 @@ class NavaHold(io.ComfyNode):
                 io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="For how much of sampling it is held. 1: to the end, so that it comes back exactly. Less: the last steps may change it. 0: not at all."),
             ],
             outputs=[io.Latent.Output("latent", display_name="latent", tooltip="For the sampler; what is held is in the noise mask.")],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
     def execute(cls, latent, keep, spans, way, strength) -> io.NodeOutput:
         chosen = [name for name in (PICTURE, SOUND) if keep in (name, BOTH)]
         held, told = hold(latent, dict.fromkeys(chosen, spans), way, strength, "NavaHold")
-        return io.NodeOutput(held, ui={"text": [told]})
+        return io.NodeOutput(held, ui=tell(cls.hidden, told))
 
 
 def hold(latent: dict, spans: dict[str, str], way: str, strength: float, node: str) -> tuple[dict, str]:

@@ -9,6 +9,7 @@ from ..nava_core.media import fit_length
 from ..nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT
 from ..nava_core.spans import clip_seconds, frame_span, latent_frame_at
 from .formats import masks_of, streams_of, with_streams
+from .graph import tell
 from .masks import KEEPS_FIRST_FRAME, WAYS, hold_value
 from .put import encode_picture, encode_sound, recording
 from .vae import require_audio_vae, require_video_vae
@@ -41,6 +42,7 @@ class NavaGuide(io.ComfyNode):
                 io.Latent.Output("latent", display_name="latent", tooltip="For the sampler, or another guide."),
                 io.Float.Output("begins", display_name="second", tooltip="The second at which it begins."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -90,7 +92,7 @@ class NavaGuide(io.ComfyNode):
         )
         if len(images) > 1 and len(images) != frames[1] - frames[0] + 1:
             told += f"; of {len(images)} frames, {min(len(images), frames[1] - frames[0] + 1)} are used: whole groups of four"
-        return io.NodeOutput(out, begins, ui={"text": [told]})
+        return io.NodeOutput(out, begins, ui=tell(cls.hidden, told))
 
 
 def placed(frames: int, place: str, second: float, latent_frames: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from ..nava_core.sizes import (
 )
 from ..nava_core.spans import clip_seconds
 from .formats import AUDIO_CHANNELS, masks_of, streams_of, with_streams
+from .graph import tell
 from .latent import AUDIO_BINS
 from .vae import require_audio_vae, require_video_vae
 
@@ -52,6 +53,7 @@ class NavaSoundToLatent(io.ComfyNode):
                 io.Latent.Output("latent", display_name="latent"),
                 io.Float.Output("duration", display_name="seconds", tooltip="The clip's length."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -78,12 +80,17 @@ class NavaSoundToLatent(io.ComfyNode):
         sound = encode_sound(fit_length(waveform, math.ceil(seconds * rate)), rate, steps, audio_vae).to(sound)
         sound = comfy.utils.repeat_to_batch_size(sound, streams_of(latent)[1].shape[0])
         told = [heard(waveform, rate), f"{min(found, seconds):.2f} s of sound in a clip of {seconds:.2f} s"]
-        if seconds > TRAINED_SECONDS + 1:
-            told.append(f"the model was trained up to {TRAINED_SECONDS:g} s: use a context window node for longer ones")
-        for line in told:
+        warnings = [*(told[:1] if "clipped" in told[0] else ()), *too_long(seconds)]
+        for line in (*told, *warnings):
             logging.info("NavaSoundToLatent: %s", line)
         out = with_streams(latent, picture, sound, picture_mask, torch.ones_like(sound[:, :1]))
-        return io.NodeOutput(out, seconds, ui={"text": told})
+        return io.NodeOutput(out, seconds, ui=tell(cls.hidden, "\n".join(told)) | {"text": warnings})
+
+
+def too_long(seconds: float) -> list[str]:
+    if seconds <= TRAINED_SECONDS + 1:
+        return []
+    return [f"the model was trained up to {TRAINED_SECONDS:g} s: use a context window node for longer ones"]
 
 
 def recording(audio, start: float, node: str = "NavaSoundToLatent") -> tuple[torch.Tensor, int]:
@@ -150,6 +157,7 @@ class NavaPictureToLatent(io.ComfyNode):
                 io.Int.Output("frames", display_name="frames", tooltip="Number of video frames."),
                 io.Float.Output("duration", display_name="seconds", tooltip="The clip's length."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -167,11 +175,11 @@ class NavaPictureToLatent(io.ComfyNode):
         picture = encode_picture(images[index], video_vae, height // PIXELS, width // PIXELS)
         device = comfy.model_management.intermediate_device()
         sound = torch.zeros(1, AUDIO_CHANNELS, length.audio_steps, AUDIO_BINS, device=device)
-        told = [f"{length.frames} frames, {length.seconds:.2f} s, {width}x{height}"]
-        if length.seconds > TRAINED_SECONDS + 1:
-            told.append(f"the model was trained up to {TRAINED_SECONDS:g} s: use a context window node for longer ones")
+        told = f"{length.frames} frames, {length.seconds:.2f} s, {width}x{height}"
         out = with_streams({}, picture.to(device), sound)
-        return io.NodeOutput(out, length.frames, length.seconds, ui={"text": told})
+        return io.NodeOutput(
+            out, length.frames, length.seconds, ui=tell(cls.hidden, told) | {"text": too_long(length.seconds)}
+        )
 
 
 def frames_at(count: int, fps: float) -> list[int]:

@@ -18,7 +18,7 @@ def model(nava):
 
 def guide(nava, files, latent, images, place="last", second=0.0, way="soft", strength=1.0, **more):
     out = nava("keyframe").NavaGuide.execute(latent, images, files["video_vae"], place, second, way, strength, **more)
-    return out.args[0], out.args[1], out.ui["text"][0]
+    return out.args[0], out.args[1], out.ui["report"][0]
 
 
 def test_a_picture_first_last_and_between(nava, files):

@@ -74,9 +74,11 @@ def test_first_frame_and_sound_in_either_order(nava, files):
 def test_what_is_heard_is_said(nava, files):
     loud = clicks([0.5], 1.3)
     loud["waveform"] = (loud["waveform"] * 40).clamp(-1, 1)
-    told = put(nava, files, loud, latent_of(nava)).ui["text"]
-    assert "LUFS" in told[0] and "clipped" in told[0] and "1.30 s of sound in a clip of 1.38 s" in told[1]
-    assert "clipped" not in put(nava, files, clicks([0.5], 1.3), latent_of(nava)).ui["text"][0]
+    said = put(nava, files, loud, latent_of(nava)).ui
+    assert "LUFS" in said["text"][0] and "clipped" in said["text"][0], "a warning"
+    assert said["report"][0].split("\n") == [said["text"][0], "1.30 s of sound in a clip of 1.38 s"]
+    quiet = put(nava, files, clicks([0.5], 1.3), latent_of(nava)).ui
+    assert quiet["text"] == [] and "clipped" not in quiet["report"][0], "nothing is wrong: a line on the node alone"
 
 
 def test_recordings_that_are_none(nava, files):

@@ -104,7 +104,7 @@ def panels_speak_chinese(editor):
     )
     editor.wait_for_function(f"({panel}).includes('第 1 行“no colon”：请写成')", timeout=60_000)
     theirs = editor.evaluate(
-        "(said) => import(window.comfyAPI.api.api.fileURL('/extensions/ComfyUI-NAVA/nava_words.js')).then((m) => said.map(m.told))",
+        "(said) => import(window.comfyAPI.api.api.fileURL('/extensions/ComfyUI-NAVA/nava_words.js')).then((m) => said.map(m.toldAll))",
         list(SAID),
     )
     assert dict(zip(SAID, theirs, strict=True)) == SAID
@@ -163,4 +163,25 @@ SAID = {
     failing(lambda: check_side(100, "height")): "高 是 100，NAVA 需要 32 的倍数：请用 96 或 128",
     doubts(torch.zeros(1, 9000), 9000)[0]: "录音只有 1.0 秒；5 到 15 秒清晰的说话效果最好",
     doubts(torch.zeros(1, 9000), 9000)[1]: "录音是静音",
+    "it holds 3 parts, NAVA takes two, picture and sound. Make it with NAVA Size and Length.": (
+        "它有 3 个部分，NAVA 只接受两个：画面和声音。请用“NAVA 尺寸与时长”生成。"
+    ),
+    f"{failing(lambda: check_side(100, 'height'))}.": ("高 是 100，NAVA 需要 32 的倍数：请用 96 或 128。"),
+    "the recording is empty. Connect a recording of one person speaking.": ("录音是空的。请连接一个人说话的录音。"),
+    "held: picture 0.00-2.00 s (12 of 25); sound 1.00-2.00 s, 3.00-4.00 s (50 of 100)": (
+        "保持：画面 0.00-2.00 s（25 中的 12）；声音 1.00-2.00 s, 3.00-4.00 s（100 中的 50）"
+    ),
+    "frames 1 to 4, 0.04-0.21 s of 1.38 s; of 7 frames, 4 are used: whole groups of four": (
+        "第 1 到 4 帧，1.38 秒中的 0.04-0.21 秒；7 帧中用了 4 帧：按四帧一组"
+    ),
+    "| seed | score | sync | voice |\n|---|---|---|---|\n| 7 ✓ | 0.5 | – | 0.5 |\nstopped after 1 of 4: good enough": (
+        "| 种子 | 得分 | 同步 | 音色 |\n|---|---|---|---|\n| 7 ✓ | 0.5 | – | 0.5 |\n做了 4 个中的 1 个后停止：足够好"
+    ),
+    "score 0.62 · 50% of the lines in the right voice\n1. 0.20 to 1.40 s: Anna 0.61 · should be Anna, and is nearest to it": (
+        "得分 0.62 · 50% 的台词音色正确\n1. 0.20 到 1.40 秒：Anna 0.61 · 应为 Anna，也最接近它"
+    ),
+    "F1 not measured · AV-Align 0.10 · precision 0.20 · recall 0.30\nbest lag 0.12 s (sound late), sharpness 0.50 · correlation 0.40": (
+        "F1 未测量 · AV-Align 0.10 · 精确率 0.20 · 召回率 0.30\n最佳延迟 0.12 s（声音偏晚），确定度 0.50 · 相关 0.40"
+    ),
+    "Left as it is: the lag of 0.030 s is within a frame.": "保持原样：延迟 0.030 秒在一帧之内。",
 }
