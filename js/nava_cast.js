@@ -82,6 +82,7 @@ function playButton(node, character) {
 
 function attach(node) {
   const { panel } = addPanel(node, "nava_cast_shown", () => 90);
+  panel.append(element("div", { class: "nava-quiet" }, say("Characters and their voices show here after a run.")));
   after(node, "onExecuted", (output) => {
     const shown = output?.nava_cast?.[0];
     if (!shown) return;

@@ -104,6 +104,7 @@ const CHINESE = {
   // cast and rewriting
   "play {name}": "播放 {name}",
   "(no voice)": "（无音色）",
+  "Characters and their voices show here after a run.": "运行一次后，这里显示角色及其音色。",
   "saved as {name}": "已保存为 {name}",
   keep: "保留",
   rewrite: "重写",
