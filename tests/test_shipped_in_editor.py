@@ -117,10 +117,10 @@ def test_a_blueprint_is_a_node_of_the_search(editor):
     editor.evaluate("window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
     name = BLUEPRINTS["nava_text_to_av"].file
     editor.keyboard.type(name)
-    editor.get_by_text(name, exact=True).first.wait_for(timeout=30_000)
+    editor.get_by_text(name, exact=True).first.wait_for(timeout=120_000)
     editor.wait_for_timeout(500)
     editor.keyboard.press("Enter")
-    editor.wait_for_function("window.app.graph.nodes.length === 1", timeout=30_000)
+    editor.wait_for_function("window.app.graph.nodes.length === 1", timeout=120_000)
     editor.mouse.click(640, 360)  # where it is put down
     editor.wait_for_timeout(500)
     names = editor.evaluate(
