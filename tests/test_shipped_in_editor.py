@@ -24,6 +24,31 @@ def of_kind(prompt, kind):
     return [n["inputs"] for n in prompt.values() if n["class_type"] == kind]
 
 
+def test_a_blueprint_is_a_node_of_the_search(editor):
+    """Found by the node search, put into an empty graph with its settings on it, and joined to what saves."""
+    editor.evaluate("window.app.loadGraphData({ nodes: [], links: [], version: 0.4 }, true, true, null)")
+    editor.keyboard.press("Escape")
+    editor.evaluate("window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    name = BLUEPRINTS["nava_text_to_av"].file
+    editor.keyboard.type(name)
+    editor.get_by_text(name, exact=True).first.wait_for(timeout=120_000)
+    editor.wait_for_timeout(500)
+    editor.keyboard.press("Enter")
+    editor.wait_for_function("window.app.graph.nodes.length === 1", timeout=120_000)
+    editor.mouse.click(640, 360)  # where it is put down
+    editor.wait_for_timeout(500)
+    names = editor.evaluate(
+        """() => { const graph = window.app.graph, [host] = graph.nodes;
+            const save = window.LiteGraph.createNode("SaveVideo");
+            graph.add(save);
+            host.connect(0, save, 0);
+            host.widgets.find((w) => w.name === "seconds").value = 0.7;
+            host.widgets.find((w) => w.name === "steps").value = 1;
+            return host.widgets.map((w) => w.label ?? w.name) }"""
+    )
+    assert {"prompt", "seconds", "steps", "seed", "model"} <= set(names)
+
+
 @pytest.mark.parametrize("flow", ALL, ids=lambda flow: flow.key)
 def test_editor_queues_what_the_file_says(editor, object_info, flow):
     document = load(flow.path)
@@ -108,31 +133,6 @@ def panels_speak_chinese(editor):
         list(SAID),
     )
     assert dict(zip(SAID, theirs, strict=True)) == SAID
-
-
-def test_a_blueprint_is_a_node_of_the_search(editor):
-    """Found by the node search, put into an empty graph with its settings on it, and joined to what saves."""
-    editor.evaluate("window.app.loadGraphData({ nodes: [], links: [], version: 0.4 }, true, true, null)")
-    editor.keyboard.press("Escape")
-    editor.evaluate("window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
-    name = BLUEPRINTS["nava_text_to_av"].file
-    editor.keyboard.type(name)
-    editor.get_by_text(name, exact=True).first.wait_for(timeout=120_000)
-    editor.wait_for_timeout(500)
-    editor.keyboard.press("Enter")
-    editor.wait_for_function("window.app.graph.nodes.length === 1", timeout=120_000)
-    editor.mouse.click(640, 360)  # where it is put down
-    editor.wait_for_timeout(500)
-    names = editor.evaluate(
-        """() => { const graph = window.app.graph, [host] = graph.nodes;
-            const save = window.LiteGraph.createNode("SaveVideo");
-            graph.add(save);
-            host.connect(0, save, 0);
-            host.widgets.find((w) => w.name === "seconds").value = 0.7;
-            host.widgets.find((w) => w.name === "steps").value = 1;
-            return host.widgets.map((w) => w.label ?? w.name) }"""
-    )
-    assert {"prompt", "seconds", "steps", "seed", "model"} <= set(names)
 
 
 def failing(action) -> str:
