@@ -47,6 +47,12 @@ export function speakerNames() {
   return [...new Set(names.map((name) => name.trim()).filter(Boolean))];
 }
 
+/** Who speaks a line, as the server reports it, in words; empty where nobody is named. */
+export function speakerName(line, voices) {
+  if (line.name === "-") return say("no voice");
+  return voices[line.voice]?.name || line.name || (line.voice == null ? "" : say("voice {number}", { number: line.voice + 1 }));
+}
+
 /** The colour of a spoken line as the server reports it: its voice's, or that of its character in the cast. */
 export function speakerColor(line, voices, characters) {
   const character = line?.voice == null ? null : characters?.[line.voice - voices.length];

@@ -1,7 +1,7 @@
 // The prompt: spoken lines in their speaker's colour, live checks, token count, and wrapping a selection as speech.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { castOf, connectedVoices, speakerColor } from "./nava_cast.js";
+import { castOf, connectedVoices, speakerColor, speakerName } from "./nava_cast.js";
 import { addPanel, Asking, element, voiceColor, watch } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, feed, silenced } from "./nava_graph.js";
@@ -53,8 +53,7 @@ function parts(report, voices, label, brief) {
     const line = report.lines[piece.line] ?? {};
     if (brief && line.voice == null && !line.lost && piece.text.trim()) continue;
     const color = speakerColor(line, voices, report.characters);
-    const numbered = line.voice == null ? "" : say("voice {number}", { number: line.voice + 1 });
-    const who = line.name === "-" ? say("no voice") : voices[line.voice]?.name || line.name || numbered;
+    const who = speakerName(line, voices);
     made.push(
       element(
         "div",

@@ -1,6 +1,6 @@
 // The storyboard on a time line: a bar a shot, as long as it lasts, with its lines in their speakers' colours.
 import { app } from "../../scripts/app.js";
-import { castOf, connectedVoices, speakerColor } from "./nava_cast.js";
+import { castOf, connectedVoices, speakerColor, speakerName } from "./nava_cast.js";
 import { addPanel, Asking, element, watch } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, before, feed } from "./nava_graph.js";
@@ -48,11 +48,11 @@ function bar(shot, number, colors, onclick) {
 
 function parts(report, voices, given) {
   const speakers = new Map(); // name -> colour, in the order in which they speak
-  const nameOf = (line) => (line.name === "-" ? say("no voice") : voices[line.voice]?.name || line.name || (line.voice == null ? "" : say("voice {number}", { number: line.voice + 1 })));
   const colors = report.shots.map((shot) =>
     shot.lines.map((line) => {
       const color = speakerColor(line, voices, report.characters);
-      if (nameOf(line)) speakers.set(nameOf(line), color);
+      const name = speakerName(line, voices);
+      if (name) speakers.set(name, color);
       return color;
     }),
   );

@@ -74,7 +74,7 @@ def clean(text: str) -> str:
     lines = [line for line in text.split("\n") if line.strip()]
     # Encodings are guessed line by line, which for very many lines takes seconds.
     text = ftfy.fix_text(("\n" if len(lines) <= MOST_LINES else " ").join(lines))
-    return re.sub(r"\s+", " ", unescape(unescape(text))).strip()
+    return " ".join(unescape(unescape(text)).split())
 
 
 def unescape(text: str) -> str:

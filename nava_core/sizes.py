@@ -41,6 +41,11 @@ class ClipLength:
         return cls(max(1, round((frames - 1) / FRAMES_PER_LATENT) + 1))
 
 
+def latent_frames_more(seconds: float) -> int:
+    """Latent frames by which a clip that goes on becomes longer: whole groups of four frames, at least one."""
+    return max(1, round(seconds * FPS / FRAMES_PER_LATENT))
+
+
 def check_side(pixels: int, name: str) -> int:
     """Latent values along a side of `pixels`; raises ValueError when it is not a positive multiple of 32."""
     if pixels < STEP or pixels % STEP:

@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from .sizes import FPS, FRAMES_PER_LATENT, MAX_SECONDS, ClipLength
+from .sizes import FPS, FRAMES_PER_LATENT, MAX_SECONDS, ClipLength, latent_frames_more
 
 RULE = re.compile(r"^\s*-{3,}(.*)$", re.MULTILINE)
 SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:s|sec|seconds|秒)?", re.IGNORECASE)
@@ -27,7 +27,7 @@ class Shot:
     def lasts(self) -> float:
         """Seconds that it adds to the clip: whole groups of four frames, and one frame more at a cut."""
         if self.goes_on:
-            return max(1, round(self.seconds * FPS / FRAMES_PER_LATENT)) * FRAMES_PER_LATENT / FPS
+            return latent_frames_more(self.seconds) * FRAMES_PER_LATENT / FPS
         return ClipLength.nearest(self.seconds * FPS).seconds
 
 

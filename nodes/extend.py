@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..nava_core.latents import crossfade
-from ..nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, ClipLength
+from ..nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, ClipLength, latent_frames_more
 from ..nava_core.spans import clip_seconds
 from .formats import streams_of, with_streams
 from .graph import tell
@@ -79,7 +79,7 @@ def continued(latent: dict, seconds: float, overlap: float, way: str, strength: 
     repeated = tuple(None if s is None else s.shape[2] - c for s, c in ((picture, frames), (sound, steps)))
     picture_mask = sound_mask = length = None
     if picture is not None:
-        length = ClipLength(repeated[0] + max(1, round(seconds * FRAMES_A_SECOND)))
+        length = ClipLength(repeated[0] + latent_frames_more(seconds))
         picture, picture_mask = begun(picture[:, :, frames:], length.latent_frames, value)
     if sound is not None:
         total = repeated[1] + max(1, round(seconds * AUDIO_RATE)) if length is None else length.audio_steps

@@ -10,7 +10,7 @@ import torchaudio
 from comfy_api.latest import io
 
 from ..nava_core.media import fit_length
-from ..nava_core.meters.sound import sound_quality
+from ..nava_core.meters.sound import SoundQuality, sound_quality
 from ..nava_core.sizes import (
     AUDIO_RATE,
     FPS,
@@ -79,8 +79,9 @@ class NavaSoundToLatent(io.ComfyNode):
             seconds = clip_seconds(None if picture is None else picture.shape[2], steps)
         sound = encode_sound(fit_length(waveform, math.ceil(seconds * rate)), rate, steps, audio_vae).to(sound)
         sound = comfy.utils.repeat_to_batch_size(sound, streams_of(latent)[1].shape[0])
-        told = [heard(waveform, rate), f"{min(found, seconds):.2f} s of sound in a clip of {seconds:.2f} s"]
-        warnings = [*(told[:1] if "clipped" in told[0] else ()), *too_long(seconds)]
+        quality = sound_quality(waveform[0], rate)
+        told = [heard(quality), f"{min(found, seconds):.2f} s of sound in a clip of {seconds:.2f} s"]
+        warnings = [*(told[:1] if quality.clipped > TOO_LOUD else ()), *too_long(seconds)]
         for line in (*told, *warnings):
             logging.info("NavaSoundToLatent: %s", line)
         out = with_streams(latent, picture, sound, picture_mask, torch.ones_like(sound[:, :1]))
@@ -112,8 +113,7 @@ def recording(audio, start: float, node: str = "NavaSoundToLatent") -> tuple[tor
     return waveform, rate
 
 
-def heard(waveform: torch.Tensor, rate: int) -> str:
-    quality = sound_quality(waveform[0], rate)
+def heard(quality: SoundQuality) -> str:
     loudness = "too short or too quiet to measure" if quality.loudness is None else f"{quality.loudness:.1f} LUFS"
     clipped = f", clipped: {100 * quality.clipped:.2g} % of samples at full scale" if quality.clipped > TOO_LOUD else ""
     return f"loudness {loudness}{clipped}"

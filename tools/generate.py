@@ -207,7 +207,7 @@ class Crew:
         self.doing: dict[int, str] = {}
         self.faults: list[str] = []  # lines that their workflow has no place for
         self.broken: list[str] = []  # workers that do not start
-        self.checking, self.checked = threading.Lock(), False
+        self.checking, self.template = threading.Lock(), None  # one for all: every worker has the same nodes and files
         self.threads = [threading.Thread(target=self.work, args=item, daemon=True) for item in enumerate(starts, 1)]
 
     def work(self, number: int, start: Callable[[], Server]) -> None:
@@ -230,7 +230,7 @@ class Crew:
     def check(self, server: Server) -> None:
         """Before the first job is made: does every workflow have a place for what its jobs set."""
         with self.checking:
-            if self.checked:
+            if self.template is not None:
                 return
             template = Templates(server.get("/object_info"), self.small)
             for mark in self.batch.waiting:
@@ -239,13 +239,12 @@ class Crew:
                     template(job, lambda file: file.name)
                 except WorkflowError as error:
                     self.faults.append(f"line {job.line}: {error}")
-            self.checked = True
+            self.template = template
             if self.faults:
                 self.batch.stop()
 
     def use(self, number: int, server: Server) -> bool:
         """Make jobs with a running server; False when it ended before they were all made."""
-        template = Templates(server.get("/object_info"), self.small)
         while taken := self.batch.take():
             mark, job = taken
             self.doing[number] = f"line {job.line}"
@@ -255,7 +254,7 @@ class Crew:
                     self.doing[number] = f"line {line}, {data['value']}/{data['max']}"
 
             try:
-                self.batch.finish(mark, self.make(server, template, mark, job, step))
+                self.batch.finish(mark, self.make(server, mark, job, step))
             except Lost as error:
                 server.kill()
                 if self.batch.stopped:
@@ -272,10 +271,10 @@ class Crew:
             self.doing[number] = "waiting"
         return True
 
-    def make(self, server: Server, template: Templates, mark: str, job: Job, step: Callable) -> dict:
+    def make(self, server: Server, mark: str, job: Job, step: Callable) -> dict:
         """One job, made and kept; its note. Raises Lost when the server ended or hangs, else what is wrong with the job."""
         started = time.monotonic()
-        graph = template(job, lambda file: clips.lend(file, server.base / "input"))
+        graph = self.template(job, lambda file: clips.lend(file, server.base / "input"))
         seeds = [inputs[name] for inputs, name in jobs.seeds_of(graph)]
         jobs.save_as(graph, f"{FOLDER}/{mark}")
         try:

@@ -10,7 +10,7 @@ import time
 import zipfile
 from pathlib import Path
 
-import av
+import clips
 import environment
 import package
 import small_set
@@ -43,15 +43,9 @@ def contents(path: Path) -> str:
         with Image.open(path) as picture:
             picture.load()
             return f"{picture.width}×{picture.height}"
-    frames, size, samples, rate, channels = 0, "", 0, 0, 0
-    with av.open(str(path)) as media:
-        for frame in media.decode():
-            if isinstance(frame, av.VideoFrame):
-                frames, size = frames + 1, f"{frame.width}×{frame.height}"
-            else:
-                samples, rate, channels = samples + frame.samples, frame.sample_rate, len(frame.layout.channels)
-    found = [f"{frames} frames of {size}"] if frames else []
-    found += [f"{samples / rate:.2f} s of sound, {channels} channels"] if samples else []
+    frames, _, sound, rate = clips.opened(path)
+    found = [] if frames is None else [f"{len(frames)} frames of {frames.shape[2]}×{frames.shape[1]}"]
+    found += [] if sound is None else [f"{sound.shape[1] / rate:.2f} s of sound, {len(sound)} channels"]
     if not found:
         raise ValueError("nothing in it")
     return ", ".join(found)
