@@ -1,6 +1,7 @@
 // When a clip is saved: a player with waveform and spectrogram, what was held of it, and what may follow it.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { Curves } from "./nava_curves.js";
 import { addPanel, element, hideWidget, makeRoom, watch } from "./nava_dom.js";
 import { before, outputOf } from "./nava_graph.js";
 import { drawMarks, marksInWords, marksOf } from "./nava_held.js";
@@ -72,7 +73,7 @@ function drawSound(canvas, buffer) {
 class Player {
   constructor(node, sound) {
     this.node = node;
-    this.own = addPanel(node, "nava_player", () => (sound ? 190 : 340), true);
+    this.own = addPanel(node, "nava_player", () => (sound ? 190 : 340) + (this.curves?.height ?? 0), true);
     this.own.panel.classList.toggle("nava-sound", sound);
     this.video = element(sound ? "audio" : "video", { controls: "", loop: "", preload: "auto", class: sound ? "" : "nava-media", style: { width: "100%" } });
     this.canvas = element("canvas", {
@@ -96,14 +97,19 @@ class Player {
     });
     this.buttons = [next, extend];
     this.words = element("div", { class: "nava-quiet", style: { fontSize: "11px" } });
-    this.canvas.addEventListener("click", (event) => this.seek(event.offsetX / this.canvas.clientWidth));
-    this.canvas.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];
-      if (step) this.video.currentTime = Math.max(0, this.video.currentTime + step);
-    });
-    this.video.addEventListener("timeupdate", () => this.mark());
-    this.video.addEventListener("loadedmetadata", () => this.mark());
-    this.own.panel.append(this.video, this.canvas, this.words, element("div", { class: "nava-row" }, loop, this.download, ...(sound ? [extend] : this.buttons)));
+    this.curves = new Curves(this, () => makeRoom(node, 360));
+    for (const canvas of [this.canvas, this.curves.canvas]) {
+      canvas.addEventListener("click", (event) => this.seek(event.offsetX / canvas.clientWidth));
+      canvas.addEventListener("keydown", (event) => {
+        const step = { ArrowLeft: -0.25, ArrowRight: 0.25 }[event.key];
+        if (step) this.video.currentTime = Math.max(0, this.video.currentTime + step);
+      });
+    }
+    for (const change of ["timeupdate", "seeking", "loadedmetadata"]) this.video.addEventListener(change, () => this.mark());
+    this.video.addEventListener("play", () => this.follow());
+    this.clips = element("div", { class: "nava-row", style: { display: "none" } });
+    const row = element("div", { class: "nava-row" }, loop, this.download, this.curves.button, ...(sound ? [extend] : this.buttons));
+    this.own.panel.append(this.clips, this.video, this.curves.canvas, this.canvas, this.curves.words, this.words, row);
   }
 
   show(shown) {
@@ -112,17 +118,37 @@ class Player {
     else this.video.pause();
   }
 
+  /** All clips of a run: the first is shown, and a button for each where there are several. */
+  offer(files) {
+    const key = files.map(address).join();
+    if (key === this.offered) return;
+    this.offered = key;
+    const buttons = files.map((file, i) =>
+      element("button", { type: "button", title: say("clip {number} of {count}", { number: i + 1, count: files.length }), onclick: () => choose(i) }, String(i + 1)));
+    const choose = (chosen) => {
+      buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === chosen)));
+      this.load(files[chosen]);
+    };
+    this.clips.replaceChildren(...buttons);
+    this.clips.style.display = files.length > 1 ? "" : "none";
+    choose(0);
+  }
+
   async load(file) {
     const url = address(file);
+    this.file = file;
+    this.curves.forget();
     this.url = this.video.src = this.download.href = url;
     this.download.setAttribute("download", file.filename);
     this.picture = null;
     try {
       const data = await (await fetch(url)).arrayBuffer();
-      const context = new OfflineAudioContext(1, 1, 24000);
-      drawSound(this.canvas, await context.decodeAudioData(data));
+      const heard = await new OfflineAudioContext(1, 1, 24000).decodeAudioData(data);
+      if (this.url !== url) return; // another clip was chosen meanwhile
+      drawSound(this.canvas, heard);
       this.silent = false;
     } catch {
+      if (this.url !== url) return;
       this.canvas.getContext("2d").clearRect(0, 0, WIDTH, HEIGHT);
       this.silent = true;
     }
@@ -143,7 +169,14 @@ class Player {
     if (Number.isFinite(this.video.duration)) this.video.currentTime = share * this.video.duration;
   }
 
+  /** The play head goes with the clip for as long as it plays. */
+  follow() {
+    this.mark();
+    if (!this.video.paused) requestAnimationFrame(() => this.follow());
+  }
+
   mark() {
+    this.curves.mark();
     if (!this.picture) return;
     const paint = this.canvas.getContext("2d");
     const { held, seams } = this.marks ?? { held: [], seams: [] };
@@ -166,7 +199,8 @@ function look(node) {
   if (!decode && !before(node, "NavaStoryboard")) return;
   node.hideOutputImages = true; // Vue nodes: the same clip by the host, without its sound drawn; once is enough
   const output = outputOf(node);
-  const file = [...(output?.images ?? []), ...(output?.audio ?? [])].find((f) => PLAYABLE.test(f?.filename ?? ""));
+  const files = [...(output?.images ?? []), ...(output?.audio ?? [])].filter((f) => PLAYABLE.test(f?.filename ?? ""));
+  const [file] = files;
   const hidden = ["video-preview", "audioUI"].filter((name) => file && hideWidget(node, name));
   if (hidden.length && heights.has(node)) node.setSize?.([node.size[0], heights.get(node)]); // it had made room for itself
   heights.set(node, node.size[1]);
@@ -176,7 +210,7 @@ function look(node) {
     makeRoom(node, 360);
   }
   const player = players.get(node);
-  if (player.url !== address(file)) player.load(file);
+  player.offer(files);
   for (const button of player.buttons) button.style.display = decode ? "" : "none"; // a storyboard has its own next shots
   player.tell(marksOf(node) ?? { held: [], seams: [] });
 }

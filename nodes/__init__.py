@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
-from . import routes
+from . import curves, routes
 from .attention import NavaAttention
 from .best_of import NavaBestOf
 from .cast import NavaCast
@@ -34,7 +34,8 @@ from .voice_meter import NavaVoiceMeter
 
 class NavaExtension(ComfyExtension):
     async def on_load(self) -> None:
-        routes.register(PromptServer.instance.routes)
+        for module in (routes, curves):
+            module.register(PromptServer.instance.routes)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

@@ -1,9 +1,7 @@
 """What the editor asks the server while someone types: tokens and speech of a prompt, sizes of a clip."""
 
-import asyncio
 import json
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from aiohttp import web
@@ -18,6 +16,7 @@ from ..nava_core.sizes import FPS, MAX_SECONDS, STEP, TRAINED_SECONDS, ClipLengt
 from ..nava_core.storyboard import StoryboardError
 from ..nava_core.storyboard import parse as parse_board
 from ..nava_core.voice import Voice
+from .aside import Aside
 from .cast import NO_FILE, cast_files, read_cast
 
 MAX_BODY = 64 * 1024
@@ -25,9 +24,7 @@ MAX_NAMES = 100
 MOST_SHOTS = 100  # of a storyboard that are drawn
 MOST_WAITING = 8  # questions about prompts at a time; more are refused
 PATIENCE = 2.0  # seconds that an answer may take
-# One thread: the event loop goes on serving, and a flood of questions can't take every core.
-_aside = ThreadPoolExecutor(1, thread_name_prefix="nava-prompt")
-_waiting = 0
+_aside = Aside("nava-prompt", MOST_WAITING, PATIENCE, "too many prompts at once", "this prompt takes too long to read")
 
 # The tokenizer of the text encoder that was last used; it lives as long as that encoder does.
 _tokenizer = lambda: None  # noqa: E731
@@ -133,27 +130,6 @@ def describe_size(mode: str, width: int, height: int, seconds: float, batch_size
     }
 
 
-async def aside(work, *values):
-    """The result of work(*values) in a thread; refuses when many wait already or it takes long."""
-    global _waiting
-    if _waiting >= MOST_WAITING:
-        raise web.HTTPServiceUnavailable(text="too many prompts at once")
-    _waiting += 1
-    done = asyncio.get_running_loop().run_in_executor(_aside, work, *values)
-    done.add_done_callback(finished)
-    await asyncio.wait({done}, timeout=PATIENCE)
-    if not done.done():
-        raise web.HTTPServiceUnavailable(text="this prompt takes too long to read")
-    return done.result()
-
-
-def finished(done: asyncio.Future) -> None:
-    global _waiting
-    _waiting -= 1
-    if not done.cancelled():
-        done.exception()  # whoever asked may have left: not a loss to tell of
-
-
 async def read_body(request: web.Request) -> dict:
     """The JSON object of a request; refuses large and malformed bodies."""
     if (request.content_length or 0) > MAX_BODY:
@@ -243,11 +219,11 @@ def cast_of(body) -> tuple[Cast | None, str | None]:
 
 
 async def prompt_route(request: web.Request) -> web.Response:
-    return web.json_response(await aside(answer_prompt, await read_body(request)))
+    return web.json_response(await _aside(answer_prompt, await read_body(request)))
 
 
 async def board_route(request: web.Request) -> web.Response:
-    return web.json_response(await aside(answer_board, await read_body(request)))
+    return web.json_response(await _aside(answer_board, await read_body(request)))
 
 
 async def phrases_route(request: web.Request) -> web.Response:

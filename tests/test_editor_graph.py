@@ -1,9 +1,15 @@
 """The pack's panels where graphs are rearranged: copied, put into subgraphs, continued with a next shot."""
 
+import shutil
+
+import clips
 import pytest
 from shipped import BY_KEY
+from small_set import MINI, MINI_FOLDER, YELLOW_BALL
 from test_editor import open_workflow, shot
-from workflow import load
+from workflow import load, set_widgets
+
+from nava_core.meters.synchrony import synchrony
 
 LONG = 300_000  # ms; the machine may be busy
 
@@ -212,12 +218,7 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     editor.evaluate(SET_OUTSIDE, ["prompt_2", "He says <S>second<E>"])
     wait_front(editor, "prompt 2: ")
     shot(editor, "next_shot")
-    outcome = editor.evaluate(
-        """() => new Promise((done) => {
-            for (const end of ["execution_success", "execution_error"])
-                window.app.api.addEventListener(end, (e) => done([end, e.detail.exception_message]), { once: true });
-            window.app.queuePrompt(0) })"""
-    )
+    outcome = editor.evaluate(RUN)
     assert outcome[0] == "execution_success", outcome
 
 
@@ -285,3 +286,100 @@ def test_command_toggles_and_stays_where_speech_belongs(editor):
         }"""
     )
     assert values == ["<S>hello<E>", "hello", "hello"]
+
+
+CURVES = f"{PLAYER}.element.querySelector('canvas[aria-label^=curves]')"
+PRESS = f"(label) => [...{PLAYER}.element.querySelectorAll('button')].find((b) => b.textContent === label).click()"
+RUN = """() => new Promise((done) => {
+    for (const end of ["execution_success", "execution_error"])
+        window.app.api.addEventListener(end, (e) => done([end, e.detail.exception_message]), { once: true });
+    window.app.queuePrompt(0) })"""
+SHOWN = f"""() => {{ const video = {PLAYER}?.element.querySelector('video'); if (!(video?.duration > 0)) return null;
+    const query = new URL(video.src).searchParams; return [query.get('subfolder'), query.get('filename'), video.duration] }}"""
+PIXELS = "([of, places]) => { const paint = eval(of).getContext('2d'); return places.map(([x, y]) => [...paint.getImageData(x, y, 1, 1).data].slice(0, 3)) }"
+
+
+@pytest.fixture
+def mini(server):
+    """NAVA-mini's files beside those of the random set, which the other tests expect alone."""
+    put = [(server.base / "models" / folder / name, MINI_FOLDER / name) for folder, name in MINI.files.items()]
+    for file, source in put:
+        shutil.copyfile(source, file)
+    yield MINI
+    for file, _ in put:
+        file.unlink()
+
+
+def run_and_show(editor, server):
+    """Queue the graph; the file that the player shows then, and its length there."""
+    before = editor.evaluate(SHOWN)
+    outcome = editor.evaluate(RUN)
+    assert outcome[0] == "execution_success", outcome
+    editor.wait_for_function(
+        f"(before) => {{ const now = ({SHOWN})(); return now && now[1] !== before }}",
+        arg=before and before[1],
+        timeout=LONG,
+    )
+    folder, name, seconds = editor.evaluate(SHOWN)
+    return server.base / "output" / folder / name, seconds
+
+
+def test_curves_of_a_real_clip(editor, server, object_info, mini):
+    """What the player shows of a clip is what the meters say of its file."""
+    document = load(BY_KEY["nava_text_to_av"].path)
+    mini.apply(document, object_info)
+    set_widgets(document, object_info, "NavaTextEncode", [{"prompt": YELLOW_BALL}])
+    set_widgets(document, object_info, "NavaScheduler", [{"steps": 6}])
+    document["extra"].pop("nava")
+    editor.evaluate("(d) => window.app.loadGraphData(d, true, true, null)", document)
+    asked = []
+    editor.on("request", lambda request: asked.append(request.url) if request.url.endswith("/nava/curves") else None)
+    file, seconds = run_and_show(editor, server)
+    assert not asked and editor.evaluate(f"{CURVES}.style.display") == "none", "nothing is measured unasked"
+
+    with editor.expect_response("**/nava/curves", timeout=LONG) as answer:
+        editor.evaluate(PRESS, "Sync curves")
+    frames, fps, waveform, rate = clips.opened(file)
+    measured = synchrony(frames, fps, waveform, rate)
+    found = answer.value.json()
+    assert (found["sounds"], found["pictures"], found["f1"], found["lag"]) == (
+        measured.sounds, measured.pictures, measured.f1, measured.lag
+    )  # fmt: skip
+    count = f"{len(measured.pairs)} of {len(measured.sounds)} sounds and {len(measured.pictures)} events match"
+    words = "not measured" if measured.f1 is None else f"{measured.f1:.2f}"
+    panel = f"{PLAYER}.element.innerText"
+    editor.wait_for_function(f"(words) => {panel}.includes(words)", arg=f"F1 {words}: {count}", timeout=LONG)
+    if measured.lag:
+        assert f"{'late' if measured.lag > 0 else 'early'} by {abs(measured.lag):.2f} s" in editor.evaluate(panel)
+    marked = {i for _, i in measured.pairs}, {i for i, _ in measured.pairs}
+    for times, matched, y, colour in (
+        (measured.pictures, marked[0], 7, (240, 180, 60)),
+        (measured.sounds, marked[1], 83, (90, 180, 250)),
+    ):
+        for i, at in enumerate(times):
+            if at < 0.02:  # at the border, under the play head
+                continue
+            places = [[round(at / seconds * 600) - away, y] for away in (2, 3, 4, 5)]  # over the edge of its dot
+            wanted = (90, 220, 120) if i in matched else colour
+            drawn = editor.evaluate(PIXELS, [CURVES, places])
+            assert min(max(abs(a - b) for a, b in zip(d, wanted, strict=True)) for d in drawn) < 60, (y, at, drawn)
+
+    editor.evaluate(
+        f"() => {{ const c = {CURVES}, r = c.getBoundingClientRect(); c.dispatchEvent(new MouseEvent('click', {{ clientX: r.left + r.width / 2, clientY: r.top + 5 }})) }}"
+    )
+    editor.wait_for_function(f"{CURVES}.getContext('2d').getImageData(301, 3, 1, 1).data[0] === 255", timeout=LONG)
+    at = editor.evaluate(f"{PLAYER}.element.querySelector('video').currentTime")
+    assert at == pytest.approx(seconds / 2, abs=0.05), "a click is where the clip goes on playing"
+    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        editor.wait_for_selector(".lg-node .nava-panel canvas[aria-label^=curves]", timeout=LONG)
+        editor.wait_for_timeout(500)
+        inside = editor.evaluate(
+            f"""() => {{ const [a, b] = [{CURVES}, {PLAYER}.element].map((e) => e.getBoundingClientRect());
+                return [a.height > 20, a.top >= b.top - 1, a.bottom <= b.bottom + 1, {PLAYER}.element.scrollHeight <= {PLAYER}.element.clientHeight + 2] }}"""
+        )
+        shot(editor, "curves_vue")
+        assert inside == [True] * 4, "nothing is cut off"
+    finally:
+        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    shot(editor, "curves")

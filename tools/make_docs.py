@@ -59,9 +59,9 @@ MORE = {
     ),
     "NavaDecode": (
         "The two VAEs are checked before sampling begins. A saved clip can be played on Save Video, with its waveform and spectrogram; over the sound bars show what was held (picture above, sound below) "
-        "and lines where the clip goes on or cuts. One of its buttons adds a whole next shot that begins with the last frame, the other lets this clip go on.",
+        "and lines where the clip goes on or cuts. Sync curves measures whether what is heard happens when it is seen: events above, sounds that begin below, matches in green. Other buttons add a whole next shot that begins with the last frame, or let this clip go on.",
         "采样开始前会检查两个 VAE。保存的片段可以在“保存视频”上播放，并显示波形和频谱；声音上方的色条表示保持的部分（上为画面，下为声音），竖线表示继续或切换处。"
-        "一个按钮添加从末帧开始的完整的下一个镜头，另一个按钮让这个片段继续。",
+        "“同步曲线”测量听到的是否发生在看到的时刻：上方是事件，下方是开始的声音，绿色表示吻合。其他按钮添加从末帧开始的完整的下一个镜头，或让这个片段继续。",
     ),
     "NavaCompose": (
         "Below the fields stand phrases for style, scene, camera and sound: a click writes one where the caret is, in English or in Chinese as "

@@ -1,0 +1,82 @@
+"""What the editor's player asks of a saved clip: the curves of the synchrony meter, measured when the artist wants them."""
+
+import math
+
+import torch
+from aiohttp import web
+from torch import Tensor
+
+from ..nava_core.meters.events import event_strength, pick_events
+from ..nava_core.meters.onsets import STEPS_PER_SECOND, onset_strength, pick_onsets
+from ..nava_core.meters.synchrony import RESOLUTION, per_step, synchrony
+from .aside import Aside
+from .clip_file import PATIENCE, ClipFile, read_clip, saved_file
+from .routes import read_body
+
+FIGURES = ("f1", "precision", "recall", "lag", "sharpness")
+_aside = Aside(
+    "nava-curves",
+    most=4,
+    patience=2 * PATIENCE,
+    flooded="too many clips at once",
+    late="the clip takes too long to read",
+)
+
+
+def heard(clip: ClipFile, steps: int) -> tuple[list[float], Tensor]:
+    """Seconds at which sounds begin, and the curve, `[steps]`."""
+    strength = onset_strength(clip.waveform, clip.rate)
+    return pick_onsets(strength), per_step(strength, STEPS_PER_SECOND, steps)
+
+
+def seen(clip: ClipFile, steps: int) -> tuple[list[float], Tensor]:
+    """Seconds at which something is seen to happen, and the curve, `[steps]`."""
+    strength = event_strength(clip.frames, clip.fps)
+    return pick_events(strength, clip.fps), per_step(strength, 2 * clip.fps, steps)
+
+
+@torch.inference_mode()
+def describe(clip: ClipFile) -> dict:
+    """Both curves, largest value 1, one value per 1 / `per_second`; the events in seconds, their pairs, and the figures.
+
+    missing: "sound" or "picture", or None. Figures that cannot be measured are None, and `notes` says why.
+    """
+    figures, pairs, notes, missing = dict.fromkeys(FIGURES), [], [], None
+    sounds, onsets, pictures, events = [], torch.zeros(0), [], torch.zeros(0)
+    steps = math.ceil(clip.seconds * RESOLUTION)
+    if clip.waveform is None:
+        missing = "sound"
+        pictures, events = seen(clip, steps)
+    elif clip.frames is None:
+        missing = "picture"
+        sounds, onsets = heard(clip, steps)
+    else:
+        found = synchrony(clip.frames, clip.fps, clip.waveform, clip.rate)
+        figures = {name: getattr(found, name) for name in FIGURES}
+        sounds, onsets, pictures, events = found.sounds, found.onset_curve, found.pictures, found.event_curve
+        pairs, notes = found.pairs, found.notes
+    return {
+        "seconds": round(clip.seconds, 3),
+        "cut": clip.cut,
+        "missing": missing,
+        "per_second": RESOLUTION,
+        "sounds": sounds,
+        "pictures": pictures,
+        "pairs": pairs,
+        **figures,
+        "onset_curve": [round(v, 4) for v in onsets.tolist()],
+        "event_curve": [round(v, 4) for v in events.tolist()],
+        "notes": notes,
+    }
+
+
+async def curves_route(request: web.Request) -> web.Response:
+    file = saved_file(await read_body(request))
+    try:
+        return web.json_response(await _aside(lambda: describe(read_clip(file))))
+    except ValueError as error:
+        raise web.HTTPUnprocessableEntity(text=str(error)) from None
+
+
+def register(routes: web.RouteTableDef) -> None:
+    routes.post("/nava/curves")(curves_route)
