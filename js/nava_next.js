@@ -1,6 +1,8 @@
 // What follows a clip: everything that made it once more, begun with its last frame and joined to it, or continuing it.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { before, feed, fromBorder, linkAt } from "./nava_graph.js";
+import { widgetOf } from "./nava_dom.js";
+import { before, feed, fromBorder, linkAt, nodesAlong } from "./nava_graph.js";
 import { say } from "./nava_words.js";
 
 // What a shot has of its own; the models, the schedule and the size are shared by all shots.
@@ -89,12 +91,43 @@ function redirect(decode, output, join, joined) {
   }
 }
 
-/** Add and wire what `build` makes; undone in one step. */
-function grow(decode, build) {
+/** [path of the node, seed] of all noise with which a run made its clip: the editor may have drawn new seeds since. */
+async function seedsOf(run) {
+  try {
+    const prompt = (await (await api.fetchApi(`/history/${run}`)).json())[run].prompt[2];
+    const noises = Object.entries(prompt).filter(([, { class_type, inputs }]) => class_type === "RandomNoise" && Number.isFinite(inputs.noise_seed));
+    return noises.map(([path, { inputs }]) => [path, inputs.noise_seed]);
+  } catch {
+    return []; // the server has forgotten that run
+  }
+}
+
+/** Put seeds back where they came from; the nodes of noise that have them. */
+function restore(seeds) {
+  return seeds.flatMap(([path, seed]) => {
+    const [host, node] = [undefined, ...nodesAlong(path)].slice(-2);
+    const widget = node?.comfyClass === "RandomNoise" && feed(node, "noise_seed", host)?.widget;
+    if (!widget) return [];
+    if (widget.value !== seed) {
+      widget.value = seed;
+      widget.callback?.(seed);
+    }
+    return [node];
+  });
+}
+
+/**
+ * Add and wire what `build` makes; undone in one step. It follows the clip that `run` made: that one keeps its seeds, the new
+ * part's are drawn as the clip's were.
+ */
+async function grow(decode, run, build) {
   const { canvas } = app;
+  const seeds = await seedsOf(run);
   canvas.emitBeforeChange?.();
   try {
+    const kept = restore(seeds);
     const made = build(decode);
+    for (const control of kept.map((node) => widgetOf(node, "control_after_generate"))) if (control) control.value = "fixed";
     if (decode.graph === canvas.graph) {
       canvas.selectItems?.(made);
       canvas.centerOnNode?.(made[0]);
@@ -107,12 +140,12 @@ function grow(decode, build) {
 }
 
 /** Add the next shot, which begins with the last frame and is joined to this one. */
-export const nextShot = (decode) => grow(decode, begin);
+export const nextShot = (decode, run) => grow(decode, run, begin);
 
 /** Let the clip go on: its end is held, and this decoder makes one clip of both. False where nothing is known that samples it. */
-export function extendClip(decode) {
+export async function extendClip(decode, run) {
   if (!shotOf(decode).has("latent")) return false;
-  grow(decode, goOn);
+  await grow(decode, run, goOn);
   return true;
 }
 

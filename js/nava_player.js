@@ -3,7 +3,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { Curves } from "./nava_curves.js";
 import { addPanel, element, hideWidget, makeRoom, watch } from "./nava_dom.js";
-import { before, outputOf } from "./nava_graph.js";
+import { before, nodeAt, outputOf } from "./nava_graph.js";
 import { drawMarks, marksInWords, marksOf } from "./nava_held.js";
 import { extendClip, nextShot } from "./nava_next.js";
 import { say } from "./nava_words.js";
@@ -88,11 +88,11 @@ class Player {
     const following = (label, title, action) =>
       element("button", { type: "button", title: say(title), onclick: () => {
         const decode = before(node, "NavaDecode"); // as the graph is now: it may have grown since
-        if (decode) action(decode);
+        if (decode) action(decode, runs.get(node));
       } }, say(label));
     const next = following("Use last frame for a next shot", "adds the next shot, which begins with this clip's last frame, and joins both", nextShot);
-    const extend = following("Extend this clip", "lets this clip go on: its end is held with its sound, and both become one clip", (decode) => {
-      if (extendClip(decode)) return;
+    const extend = following("Extend this clip", "lets this clip go on: its end is held with its sound, and both become one clip", async (decode, run) => {
+      if (await extendClip(decode, run)) return;
       app.extensionManager.toast.add({ severity: "warn", summary: say("Extend this clip"), detail: say("this works for clips that SamplerCustomAdvanced samples: add NAVA Extend by hand"), life: 8000 });
     });
     this.buttons = [next, extend];
@@ -190,6 +190,7 @@ class Player {
 }
 
 const players = new WeakMap();
+const runs = new WeakMap(); // node -> id of the prompt that made what it shows
 const heights = new WeakMap(); // of nodes as they are without the host's own preview
 
 export const playerOf = (node) => players.get(node);
@@ -219,6 +220,12 @@ const lookAll = () => app.canvas?.graph?.nodes.filter((node) => node.constructor
 
 app.registerExtension({
   name: "nava.player",
-  setup: () => watch(lookAll),
+  setup() {
+    watch(lookAll);
+    api.addEventListener("executed", ({ detail }) => {
+      const node = nodeAt(detail.display_node ?? detail.node);
+      if (node) runs.set(node, detail.prompt_id);
+    });
+  },
   afterConfigureGraph: lookAll,
 });

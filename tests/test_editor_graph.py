@@ -178,6 +178,7 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
         """() => { window.shown = []; window.app.api.addEventListener('nava.live', () => setTimeout(() => window.shown.push(
             window.app.graph.nodes.find((n) => n.type === 'SaveVideo').widgets.map((w) => w.name).filter((n) => n.startsWith('nava')).join()), 50)); }"""
     )
+    (seed,) = editor.evaluate(SEEDS)
     editor.evaluate("window.app.queuePrompt(0)")
     editor.wait_for_function(PLAYER, timeout=LONG)
     assert editor.evaluate("window.shown")[0] == "nava_live", "while it samples, in the place of the result"
@@ -195,6 +196,7 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     editor.evaluate(
         f"[...{PLAYER}.element.querySelectorAll('button')].find((b) => b.textContent.includes('next shot')).click()"
     )
+    editor.wait_for_function(f"{OUTSIDE}.widgets.some((w) => w.name === 'noise_seed_2')")
     queued = editor.evaluate("window.app.graphToPrompt().then((p) => p.output)")
     kinds = sorted(n["class_type"] for n in queued.values())
     for kind in ("NavaTextEncode", "NavaGuider", "SamplerCustomAdvanced", "NavaDecode", "RandomNoise"):
@@ -202,7 +204,7 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     for kind in ("NavaJoin", "NavaFirstFrame", "ImageFromBatch", "NavaScheduler"):
         assert kinds.count(kind) == 1, kind
     seeds = [n["inputs"]["noise_seed"] for n in queued.values() if n["class_type"] == "RandomNoise"]
-    assert max(seeds) == min(seeds) + 1
+    assert sorted(seeds) == [seed, seed + 1], "the first shot is the one that is shown"
     index = next(n["inputs"]["batch_index"] for n in queued.values() if n["class_type"] == "ImageFromBatch")
     assert index == -1, "the last one, however long the clip is"
     video = next(n for n in queued.values() if n["class_type"] == "CreateVideo")
@@ -296,6 +298,9 @@ RUN = """() => new Promise((done) => {
     window.app.queuePrompt(0) })"""
 SHOWN = f"""() => {{ const video = {PLAYER}?.element.querySelector('video'); if (!(video?.duration > 0)) return null;
     const query = new URL(video.src).searchParams; return [query.get('subfolder'), query.get('filename'), video.duration] }}"""
+SEEDS = (
+    f"['noise_seed', 'noise_seed_2'].flatMap((n) => {OUTSIDE}.widgets.filter((w) => w.name === n).map((w) => w.value))"
+)
 PIXELS = "([of, places]) => { const paint = eval(of).getContext('2d'); return places.map(([x, y]) => [...paint.getImageData(x, y, 1, 1).data].slice(0, 3)) }"
 
 
@@ -324,16 +329,17 @@ def run_and_show(editor, server):
     return server.base / "output" / folder / name, seconds
 
 
-def test_curves_of_a_real_clip(editor, server, object_info, mini):
-    """What the player shows of a clip is what the meters say of its file."""
+def test_curves_of_a_real_clip_and_its_extension(editor, server, object_info, mini):
+    """What the player shows of a clip is what the meters say of its file; extended, it is longer and marked where it goes on."""
     document = load(BY_KEY["nava_text_to_av"].path)
     mini.apply(document, object_info)
     set_widgets(document, object_info, "NavaTextEncode", [{"prompt": YELLOW_BALL}])
-    set_widgets(document, object_info, "NavaScheduler", [{"steps": 6}])
+    set_widgets(document, object_info, "NavaScheduler", [{"steps": 4}])
     document["extra"].pop("nava")
     editor.evaluate("(d) => window.app.loadGraphData(d, true, true, null)", document)
     asked = []
     editor.on("request", lambda request: asked.append(request.url) if request.url.endswith("/nava/curves") else None)
+    (seed,) = editor.evaluate(SEEDS)
     file, seconds = run_and_show(editor, server)
     assert not asked and editor.evaluate(f"{CURVES}.style.display") == "none", "nothing is measured unasked"
 
@@ -383,3 +389,39 @@ def test_curves_of_a_real_clip(editor, server, object_info, mini):
     finally:
         editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
     shot(editor, "curves")
+
+    editor.evaluate(PRESS, "Extend this clip")
+    editor.wait_for_function(f"{OUTSIDE}.widgets.some((w) => w.name === 'seconds_1')")
+    assert editor.evaluate(SEEDS) == [seed, seed + 1], "of the clip that is shown, not the one drawn for the next run"
+    editor.evaluate(SET_OUTSIDE, ["seconds_1", 1.0])
+    longer, whole = run_and_show(editor, server)
+    assert editor.evaluate(f"{CURVES}.style.display") == "none", "the curves were of another clip"
+    pictures, _, sound, _ = clips.opened(longer)
+    seam = len(frames) / fps
+    assert len(pictures) / fps == pytest.approx(seam + 1, abs=0.3) and whole == pytest.approx(
+        len(pictures) / fps, abs=0.1
+    )
+    assert sound.shape[-1] / rate == pytest.approx(len(pictures) / fps, abs=0.05)
+    assert (pictures[: len(frames)] - frames).abs().mean() < 0.02, "it begins with the clip"
+    goes_on = f"goes on at {float(f'{seam:.2f}'):g} s"
+    editor.wait_for_function(f"(words) => {panel}.includes(words)", arg=goes_on, timeout=LONG)
+    editor.wait_for_function(
+        f"""(x) => {{ const paint = {PLAYER}.element.querySelector('canvas[aria-label^=waveform]').getContext('2d');
+            return [...Array(90).keys()].filter((y) => [x - 1, x].some((x) => paint.getImageData(x, y, 1, 1).data.slice(0, 3).every((v) => v > 120))).length > 30 }}""",
+        arg=round(seam / whole * 600), timeout=LONG,
+    )  # fmt: skip
+    assert editor.evaluate(SEEDS)[0] == seed != editor.evaluate(SEEDS)[1] - 1, "the new part alone is drawn anew"
+    shot(editor, "extended")
+
+    # two files of one run, as a batch has them
+    named = [dict(filename=f.name, subfolder=f.parent.name, type="output") for f in (longer, file)]
+    editor.evaluate(
+        "(files) => { window.app.nodeOutputs[window.app.graph.nodes.find((n) => n.type === 'SaveVideo').id] = { images: files } }",
+        named,
+    )
+    editor.wait_for_function(f"[...{PLAYER}.element.querySelectorAll('button')].some((b) => b.title === 'clip 2 of 2')")
+    editor.evaluate(PRESS, "2")
+    editor.wait_for_function(f"(name) => ({SHOWN})()?.[1] === name", arg=file.name, timeout=LONG)
+    with editor.expect_response("**/nava/curves", timeout=LONG) as answer:
+        editor.evaluate(PRESS, "Sync curves")
+    assert answer.value.json()["sounds"] == measured.sounds, "of the clip that was chosen"
