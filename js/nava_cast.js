@@ -1,7 +1,7 @@
 // The cast: what NavaCast holds, for the prompt's checks, and its characters in their colours.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, after, element, voiceColor } from "./nava_dom.js";
+import { addPanel, after, element, voiceColor, wordColor } from "./nava_dom.js";
 import { allNodes, feed, linkAt, silenced } from "./nava_graph.js";
 import { say } from "./nava_words.js";
 
@@ -98,7 +98,7 @@ function attach(node) {
         "div",
         { class: "nava-line", style: { borderColor: c.colour } },
         playButton(node, c),
-        element("b", { style: { color: c.colour } }, c.name),
+        element("b", { style: { color: wordColor(c.colour) } }, c.name),
         c.look ? `: ${c.look}` : "",
         c.voice ? "" : element("span", { class: "nava-quiet" }, ` ${say("(no voice)")}`),
       ),

@@ -8,6 +8,9 @@ export const NO_VOICE_COLOR = "#8c8c8c";
 export const voiceColor = (index) =>
   index == null ? NO_VOICE_COLOR : VOICE_COLORS[index % VOICE_COLORS.length];
 
+/** The same for words: with so much of the theme's own text colour that they can be read on its panels. */
+export const wordColor = (color) => `color-mix(in oklab, ${color} 55%, var(--input-text, #ddd))`;
+
 /** An element; children are elements or plain text, never HTML. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);

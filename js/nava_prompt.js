@@ -2,7 +2,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { castOf, connectedVoices, speakerColor, speakerName } from "./nava_cast.js";
-import { addPanel, Asking, element, voiceColor, watch } from "./nava_dom.js";
+import { addPanel, Asking, element, voiceColor, watch, wordColor } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, feed, silenced } from "./nava_graph.js";
 import { isSpoken, paintSpoken, TAG } from "./nava_spoken.js";
@@ -58,7 +58,7 @@ function parts(report, voices, label, brief) {
       element(
         "div",
         { class: "nava-line", style: { borderColor: color } },
-        who ? element("b", { style: { color } }, `${who}: `) : null,
+        who ? element("b", { style: { color: wordColor(color) } }, `${who}: `) : null,
         piece.text.trim() || element("span", { class: "nava-bad" }, say("(empty)")),
         line.lost ? element("span", { class: "nava-bad" }, ` ${say("(beyond the limit)")}`) : null,
       ),

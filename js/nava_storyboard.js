@@ -1,7 +1,7 @@
 // The storyboard on a time line: a bar a shot, as long as it lasts, with its lines in their speakers' colours.
 import { app } from "../../scripts/app.js";
 import { castOf, connectedVoices, speakerColor, speakerName } from "./nava_cast.js";
-import { addPanel, Asking, element, watch } from "./nava_dom.js";
+import { addPanel, Asking, element, watch, wordColor } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, before, feed } from "./nava_graph.js";
 import { areasOf, paintSpoken } from "./nava_spoken.js";
@@ -64,7 +64,7 @@ function parts(report, voices, given) {
     made.push(element("div", { class: "nava-quiet" }, `${count} · ${say("{seconds} s", { seconds: report.seconds.toFixed(2) })}${marks}`));
   }
   if (speakers.size) {
-    made.push(element("div", {}, ...[...speakers].map(([name, color]) => element("b", { style: { color, marginRight: "8px" } }, `■ ${name}`))));
+    made.push(element("div", {}, ...[...speakers].map(([name, color]) => element("b", { style: { color: wordColor(color), marginRight: "8px" } }, `■ ${name}`))));
   }
   for (const problem of report.problems) made.push(element("div", { class: "nava-bad" }, told(problem)));
   return made;

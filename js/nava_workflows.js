@@ -79,7 +79,8 @@ function translate(nodes, widgets, definitionOf) {
     }
     const definition = definitionOf(node);
     if (definition && zh.title) definition.name = zh.title;
-    for (const slot of [...(node.inputs ?? []), ...(definition?.inputs ?? [])]) {
+    const slots = definition ? [...node.inputs, ...node.outputs, ...definition.inputs, ...definition.outputs] : (node.inputs ?? []);
+    for (const slot of slots) {
       if (zh.labels?.[slot.name]) slot.label = zh.labels[slot.name];
     }
   }
@@ -132,11 +133,39 @@ async function chooseFiles(widgets, workflow) {
   toast.add(lastSaid);
 }
 
+const SIDE_BAR = 76; // pixels, with some air
+
+/**
+ * The editor opens a template in the middle, its result under the map in the lower right corner: move it beside the side bar. It does so
+ * some time after the graph stands, which shows by the middle; opened otherwise, a graph stays where its file says.
+ */
+async function moveFromTheMap(graph) {
+  for (let tries = 0; tries < 60; tries++) {
+    await new Promise((done) => setTimeout(done, 50));
+    if (app.canvas?.graph !== graph) return;
+    const { ds, canvas } = app.canvas;
+    const boxes = graph.nodes.map((node) => node.boundingRect);
+    const left = Math.min(...boxes.map((b) => b[0]));
+    const right = Math.max(...boxes.map((b) => b[0] + b[2]));
+    const aside = (left + right) / 2 + ds.offset[0] - canvas.getBoundingClientRect().width / 2 / ds.scale;
+    if (Math.abs(aside * ds.scale) > 4) continue;
+    ds.offset[0] = Math.min(ds.offset[0], SIDE_BAR / ds.scale - left);
+    return app.canvas.setDirty(true, true);
+  }
+}
+
+let fresh = false; // whether the graph that is being opened is one of ours, as it is shipped
+
 app.registerExtension({
   name: "nava.workflows",
+  afterConfigureGraph() {
+    if (fresh) moveFromTheMap(app.graph);
+    fresh = false;
+  },
   async beforeConfigureGraph(data) {
     const ours = data?.extra?.nava;
-    if (!ours?.workflow || ours.opened) return; // what was saved since is the artist's own
+    fresh = !!ours?.workflow && !ours.opened;
+    if (!fresh) return; // what was saved since is the artist's own
     ours.opened = true;
     const definitions = data.definitions?.subgraphs ?? [];
     const nodes = [...data.nodes, ...definitions.flatMap((d) => d.nodes)];

@@ -152,17 +152,16 @@ def small_disk(tmp_path):
 @pytest.fixture(scope="module")
 def browser():
     """A real chromium, closed with its module: playwright keeps an event loop running that other tests could not have theirs beside."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
+    from editor_page import chromium, launch
+
+    if chromium() is None:
         if os.environ.get("NAVA_BROWSER_NEEDED"):
             pytest.fail("no chromium here, and NAVA_BROWSER_NEEDED is set")
         pytest.skip("no chromium here: install Debian's package chromium")
     from playwright.sync_api import sync_playwright
 
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=flags)
+        running = launch(playwright)
         yield running
         running.close()
 
@@ -170,13 +169,10 @@ def browser():
 @pytest.fixture(scope="module")
 def editor(browser, server):
     """A page with the real editor, loaded."""
+    from editor_page import enter
+
     page = browser.new_page(viewport={"width": 1280, "height": 720})
-    page.goto(f"http://{server.address}/")
-    page.wait_for_function(
-        "window.app?.extensionManager && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 500",
-        timeout=180_000,
-    )
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.TutorialCompleted', true)")
+    enter(page, server.address)
     yield page
     page.close()
 

@@ -5,6 +5,8 @@ import re
 import pytest
 import torch
 from shipped import ALL, BLUEPRINTS, BY_KEY
+from test_editor import shot
+from tiny import FILES
 from workflow import load, to_api
 
 from nava_core import prompt as prompts
@@ -24,11 +26,18 @@ def of_kind(prompt, kind):
     return [n["inputs"] for n in prompt.values() if n["class_type"] == kind]
 
 
-def test_a_blueprint_is_a_node_of_the_search(editor):
-    """Found by the node search, put into an empty graph with its settings on it, and joined to what saves."""
+def test_a_blueprint_is_a_node_of_the_search(editor, object_info):
+    """Found by the node search, put into an empty graph with its settings on it, and joined to what saves; nodes by their use."""
     editor.evaluate("window.app.loadGraphData({ nodes: [], links: [], version: 0.4 }, true, true, null)")
     editor.keyboard.press("Escape")
     editor.evaluate("window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    prompt = object_info["NavaTextEncode"]["display_name"]
+    for words in ("lipsync", "talking", "text to speech"):
+        editor.keyboard.type(words)
+        editor.get_by_text(prompt, exact=True).first.wait_for(timeout=60_000)
+        editor.keyboard.press("Control+A")
+        editor.keyboard.press("Backspace")
+        editor.get_by_text(prompt, exact=True).first.wait_for(state="hidden", timeout=60_000)
     name = BLUEPRINTS["nava_text_to_av"].file
     editor.keyboard.type(name)
     editor.get_by_text(name, exact=True).first.wait_for(timeout=120_000)
@@ -77,6 +86,52 @@ def test_files_that_are_here_are_chosen_and_said(editor, form):
     assert (size["width"], size["height"], size["seconds"]) == (320, 192, 1.0)
     assert {n["steps"] for n in of_kind(prompt, "NavaScheduler")} == {4}
     editor.wait_for_selector("text=Opened with the random tiny set", timeout=30_000)
+    editor.wait_for_function(  # not in the middle, where the editor's map covers what it saves
+        """() => { const { ds } = window.app.canvas, left = Math.min(...window.app.graph.nodes.map((n) => n.boundingRect[0]));
+            return Math.abs((left + ds.offset[0]) * ds.scale - 76) < 2 }""",
+        timeout=30_000,
+    )
+
+
+MISSING = """() => document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get("missingModel").missingModelCandidates ?? []"""
+
+
+def test_choosing_a_file_that_is_here_clears_its_frame(editor):
+    """The shipped names are not here; nodes say so until others are chosen, on the widgets that stand outside."""
+    document = load(BY_KEY["nava_text_to_av"].path)
+    document["extra"].pop("nava")  # without files chosen for this server
+    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        open_in(editor, document)
+        editor.wait_for_function(f"({MISSING})().length === 4", timeout=60_000)
+        node = editor.locator(".lg-node:has(.nava-front)")
+        node.get_by_role("combobox").filter(has_text="NAVA.safetensors").first.click()
+        editor.get_by_role("option", name=FILES["diffusion_models"]).first.click()
+        editor.wait_for_function(f"({MISSING})().length === 3", timeout=60_000)
+        assert of_kind(queued(editor), "NavaModelLoader")[0]["model_name"] == FILES["diffusion_models"]
+        saved = editor.evaluate("window.app.graph.serialize()")
+        open_in(editor, saved)
+        editor.wait_for_timeout(2000)
+        assert "NAVA.safetensors" not in [m["name"] for m in editor.evaluate(MISSING)], "nor does it come back"
+    finally:
+        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+def test_app_mode_lays_out_what_matters(editor):
+    """The user's texts, size, seed and the result, without nodes; also where Vue draws nodes."""
+    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        open_in(editor, load(BY_KEY["nava_text_to_av"].path))
+        editor.wait_for_timeout(1000)
+        editor.evaluate("window.app.extensionManager.command.execute('Comfy.ToggleLinear')")
+        editor.wait_for_selector("[data-testid^=linear-]", timeout=60_000)
+        editor.wait_for_timeout(2000)
+        shot(editor, "app_mode")
+        shown = editor.evaluate("document.body.innerText")
+        print(shown)
+    finally:
+        editor.evaluate("window.app.extensionManager.command.execute('Comfy.ToggleLinear')")
+        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
 
 
 def test_what_was_saved_since_is_left_alone(editor):
@@ -128,6 +183,13 @@ def panels_speak_chinese(editor):
             n.widgets.find((w) => w.label === "台词").value = "no colon" }"""
     )
     editor.wait_for_function(f"({panel}).includes('第 1 行“no colon”：请写成')", timeout=60_000)
+    editor.evaluate("window.app.queuePrompt(0)")  # and so does what the editor itself says of a run that failed
+    editor.wait_for_function(
+        """() => { const copy = document.body.cloneNode(true); copy.querySelectorAll(".nava-panel, script, style").forEach((e) => e.remove());
+            return copy.textContent.includes("第 1 行“no colon”：请写成") }""",
+        timeout=300_000,
+    )
+    shot(editor, "error_chinese")
     theirs = editor.evaluate(
         "(said) => import(window.comfyAPI.api.api.fileURL('/extensions/ComfyUI-NAVA/nava_words.js')).then((m) => said.map(m.toldAll))",
         list(SAID),

@@ -4,6 +4,7 @@ python tools/make_docs.py HOST      (in the pack's virtual environment; starts a
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -108,9 +109,14 @@ def page(node: str, entry: dict, heading: str, more: str) -> str:
     lines += [f"| {heading} | |", "|---|---|"]
     for key, value in entry["inputs"].items():
         name = f"{value['name']} (`{key}`)" if value["name"] != key else f"`{key}`"
-        tip = value["tooltip"].replace("<", "&lt;").replace("|", "\\|")
+        tip = value["tooltip"].replace("|", "\\|")
         lines.append(f"| {name} | {tip} |")
-    return "\n".join(lines).replace("<S", "&lt;S").replace("<E>", "&lt;E&gt;") + "\n"
+    return as_code("\n".join(lines)) + "\n"
+
+
+def as_code(text: str) -> str:
+    """Tags as code, else the editor's font would draw the end of <S:-> as an arrow; what else looks like HTML stays text."""
+    return re.sub(r"(`[^`]*`)|(<S(?::[^<>|]*)?>|<E>)|<", lambda m: m[1] or (f"`{m[2]}`" if m[2] else "&lt;"), text)
 
 
 def main(host: Path) -> None:

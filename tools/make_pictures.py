@@ -5,24 +5,18 @@ python tools/make_pictures.py HOST      (in the pack's virtual environment, with
 
 import io
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import environment
 import tiny
 from comfy_server import Server
+from editor_page import enter, launch
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from shipped import BY_KEY
 
 DOCS = environment.ROOT / "js" / "docs"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--autoplay-policy=no-user-gesture-required",
-]
 # picture -> (workflow, node)
 PICTURES = {
     "prompt.png": ("nava_dialogue_two_voices", "NavaTextEncode"),
@@ -77,13 +71,10 @@ def main(host: Path) -> None:
     tiny.make(host, base / "models")
     tiny.make_inputs(base / "input")
     with Server(host, base) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         server.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": False})
-        page.goto(f"http://{server.address}/")
-        page.wait_for_function(
-            "Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 500", timeout=60_000
-        )
+        enter(page, server.address)
         page.add_style_tag(
             content=".p-toast, .p-dialog-mask, .selection-toolbox, .litegraph-minimap, [role=alert], .actionbar { display: none !important }"
         )

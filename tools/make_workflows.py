@@ -11,6 +11,7 @@ and its node search offers them as if they were nodes.
 """
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +76,16 @@ def link(file: str) -> str:
     return f"[{file}]({url}) {SIZES[file]}"
 
 
+def emphasized(text: str) -> str:
+    """Code as bold: Vue nodes draw code in a colour that cannot be read on a note. What looks like HTML stays text."""
+    return re.sub("`([^`]*)`", lambda code: f"**{code[1].replace('<', chr(92) + '<')}**", text)
+
+
 def notes(g: Graph, words: Words, chinese: bool) -> str:
     """The note: what to write, the files that this graph loads and where they go, memory."""
     used = [v for n in g.nodes for v in n["widgets_values"] if isinstance(v, str) and v in SIZES]
     lines = [
-        words.tip,
+        emphasized(words.tip),
         "",
         "**模型文件**，放在 📂 ComfyUI/models" if chinese else "**Model files**, in 📂 ComfyUI/models",
         "",
@@ -810,11 +816,17 @@ ALL = [
     ),
 ]  # fmt: skip
 
-# At 100 % within 1280×720: beside the editor's side bar, below its tabs, above its lower edge.
-OFFSET = (80, 100)
+# At 100 % within 1280×720: beside the editor's side bar, below its tabs and the Graph button, above its lower edge.
+OFFSET = (80, 120)
 COLUMN, HEIGHT = 340, 540
-# Where there are more texts than fit so, with Vue nodes: (scale, height of the subgraph's node).
-SMALLER = {"nava_idea_to_clip": (0.68, 864), "nava_cast_scene": (0.78, 751), "nava_storyboard": (0.86, 674)}
+# Where there are more texts than fit so, with Vue nodes: (scale, height of the subgraph's node), and wider lines for them.
+SMALLER = {
+    "nava_idea_to_clip": (0.67, 864),
+    "nava_cast_scene": (0.78, 751),
+    "nava_dialogue_two_voices": (0.78, 751),
+    "nava_storyboard": (0.86, 674),
+}
+TEXTS = 500
 PICTURE = 210  # the width of one of two pictures
 LOWEST = 610  # where a folded note can stand
 NOTE = 300  # what a note needs, so that nothing of it is cut
@@ -850,6 +862,7 @@ def shipped(g: Graph, flow: Workflow) -> dict:
             node["pos"], node["size"] = [pictures.index(node) * (PICTURE + 20), 0], [PICTURE, 330]
             y = 370
     scale, height = SMALLER.get(flow.key, (1.0, HEIGHT))
+    middle = TEXTS if flow.key in SMALLER else middle
     instance["pos"], instance["size"] = [column + GAP, 0], [middle, height]
     right = column + GAP + middle + GAP
     about, folded, below = (0, y), (0, LOWEST), 0

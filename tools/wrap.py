@@ -9,6 +9,7 @@ import uuid
 from editor_graph import TITLE, Graph
 from flatten import INPUTS, OUTPUTS
 
+RESULTS = {"VIDEO": "视频", "AUDIO": "音频", "IMAGE": "图像"}  # what comes out, in Chinese
 NAMESPACE = uuid.UUID("5b0e2a4e-9d53-4c61-8f0c-8d2f4f6a7c11")
 
 
@@ -113,6 +114,7 @@ def wrap(g: Graph, key: str, name: str, zh_name: str) -> tuple[dict, list, list,
         "extra": {},
     }  # fmt: skip
     translation = {"title": zh_name, "labels": {s["name"]: s.pop("zh") for s in sockets}, "values": zh_values}
+    translation["labels"] |= {o["name"]: RESULTS.get(o["name"]) for o in outputs}
     translation["labels"] = {k: v for k, v in translation["labels"].items() if v}
     instance = {
         "id": instance_id, "type": definition["id"], "pos": [0, 0], "size": [400, 540], "flags": {}, "order": 0,
