@@ -80,7 +80,7 @@ function paintSockets(node, voices) {
   for (const [index, { slot }] of voices.entries()) {
     const color = voiceColor(index);
     node.inputs[slot].color_on = node.inputs[slot].color_off = color;
-    const dot = `[data-node-id="${CSS.escape(String(node.id))}"]:has(.nava-prompt) [data-slot-key$="-in-${slot}"] [data-testid="slot-dot"]`;
+    const dot = `[data-node-id="${CSS.escape(String(node.id))}"]:has(.nava-prompt) [data-slot-key$="-in-${slot}"][data-testid="slot-dot"]`;
     written.push(`${dot} { background-color: ${color} !important; } ${dot} circle { fill: ${color}; }`);
   }
   const wanted = written.join("\n");

@@ -104,10 +104,13 @@ def test_choosing_a_file_that_is_here_clears_its_frame(editor):
     try:
         open_in(editor, document)
         editor.wait_for_function(f"({MISSING})().length === 4", timeout=60_000)
-        node = editor.locator(".lg-node:has(.nava-front)")
-        node.get_by_role("combobox").filter(has_text="NAVA.safetensors").first.click()
+        editor.keyboard.press("Escape")  # what a first visit lays over the canvas
+        chooser = editor.locator(".lg-node:has(.nava-front)").get_by_role("combobox", name="model", exact=True)
+        assert chooser.get_attribute("aria-invalid") == "true", "in red"
+        chooser.click()
         editor.get_by_role("option", name=FILES["diffusion_models"]).first.click()
         editor.wait_for_function(f"({MISSING})().length === 3", timeout=60_000)
+        assert chooser.get_attribute("aria-invalid") != "true"
         assert of_kind(queued(editor), "NavaModelLoader")[0]["model_name"] == FILES["diffusion_models"]
         saved = editor.evaluate("window.app.graph.serialize()")
         open_in(editor, saved)
@@ -125,10 +128,12 @@ def test_app_mode_lays_out_what_matters(editor):
         editor.wait_for_timeout(1000)
         editor.evaluate("window.app.extensionManager.command.execute('Comfy.ToggleLinear')")
         editor.wait_for_selector("[data-testid^=linear-]", timeout=60_000)
+        editor.keyboard.press("Escape")  # what a first visit lays over it
         editor.wait_for_timeout(2000)
         shot(editor, "app_mode")
         shown = editor.evaluate("document.body.innerText")
-        print(shown)
+        assert {"prompt", "width", "height", "seconds", "steps", "seed"} <= set(shown.splitlines())
+        assert "nava_tiny" not in shown, "no model files among them"
     finally:
         editor.evaluate("window.app.extensionManager.command.execute('Comfy.ToggleLinear')")
         editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
@@ -183,12 +188,15 @@ def panels_speak_chinese(editor):
             n.widgets.find((w) => w.label === "台词").value = "no colon" }"""
     )
     editor.wait_for_function(f"({panel}).includes('第 1 行“no colon”：请写成')", timeout=60_000)
-    editor.evaluate("window.app.queuePrompt(0)")  # and so does what the editor itself says of a run that failed
-    editor.wait_for_function(
-        """() => { const copy = document.body.cloneNode(true); copy.querySelectorAll(".nava-panel, script, style").forEach((e) => e.remove());
-            return copy.textContent.includes("第 1 行“no colon”：请写成") }""",
-        timeout=300_000,
+    ended = editor.evaluate(  # and so does what the editor itself says of a run that failed
+        """() => new Promise((done) => {
+            for (const end of ["execution_success", "execution_error"])
+                window.app.api.addEventListener(end, (e) => done([end, e.detail.exception_message]), { once: true });
+            window.app.queuePrompt(0) })"""
     )
+    assert ended[0] == "execution_error" and "第 1 行“no colon”：请写成" in ended[1], ended
+    editor.get_by_role("button", name="查看详情").click(timeout=60_000)
+    editor.wait_for_function("document.body.textContent.split('第 1 行“no colon”：请写成').length > 2", timeout=60_000)
     shot(editor, "error_chinese")
     theirs = editor.evaluate(
         "(said) => import(window.comfyAPI.api.api.fileURL('/extensions/ComfyUI-NAVA/nava_words.js')).then((m) => said.map(m.toldAll))",

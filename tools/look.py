@@ -27,6 +27,7 @@ from workflow import load
 
 LANGUAGES, SIZES, RENDERERS, THEMES = ("en", "zh"), ("1600x1000", "1280x720"), ("canvas", "vue"), ("dark", "light")
 RUNS = {"canvas": ("en", "1600x1000", "canvas", "dark"), "vue": ("zh", "1280x720", "vue", "light")}  # where each is run
+PASSING = "[data-testid=queue-progress-overlay] { display: none }"  # how far a run is: gone with its end
 STEPS = 2  # of a run: enough for a player
 DOCS = environment.ROOT / "docs" / "looks.md"
 BEGIN, END = "<!-- written by tools/look.py -->", "<!-- end -->"
@@ -70,7 +71,7 @@ FAULTS = r"""(chinese) => {
       if (e.scrollHeight > e.clientHeight + 2 && e.clientHeight < 3.4 * line) found.push(`few lines: ${Math.floor(e.clientHeight / line)} of ${Math.ceil(e.scrollHeight / line)}, ${text}`);
     } else if (text && e.clientHeight > 8 && e.scrollHeight > e.clientHeight + 3 && ["auto", "scroll", "hidden"].includes(style.overflowY))
       found.push(`cut: ${e.scrollHeight - e.clientHeight} px, ${text}`);
-    else if (text && style.textOverflow === "ellipsis" && !/\.(safetensors|png)$/.test(text) && e.clientWidth && e.scrollWidth > e.clientWidth + 1) found.push(`shortened: ${text}`);
+    else if (text && style.textOverflow === "ellipsis" && !/\.(safetensors|png|wav|mp4)$/.test(text) && e.clientWidth && e.scrollWidth > e.clientWidth + 1) found.push(`shortened: ${text}`);
   }
   for (const p of document.querySelectorAll(".nava-panel"))
     if (seen(p) && p.clientHeight > 8 && !p.innerText.trim() && !p.querySelector("canvas, video, audio, img")) found.push("empty panel");
@@ -146,6 +147,7 @@ class Eyes:
             self.server.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.Locale": language})
             self.page, self.language = self.browser.new_page(), language
             enter(self.page, self.server.address)
+            self.page.add_style_tag(content=PASSING)
         width, height = map(int, size.split("x"))
         self.page.set_viewport_size({"width": width, "height": height})
         set_option(self.page, "Comfy.VueNodes.Enabled", renderer == "vue")

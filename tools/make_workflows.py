@@ -824,11 +824,18 @@ SMALLER = {
     "nava_idea_to_clip": (0.67, 864),
     "nava_cast_scene": (0.78, 751),
     "nava_dialogue_two_voices": (0.78, 751),
-    "nava_storyboard": (0.86, 674),
+    "nava_storyboard": (0.8, 730),
+    "nava_two_shots": (0.86, 660),
+    "nava_extend": (0.86, 660),
+    # what is given, and the note below it
+    "nava_image_to_av": (0.86, 660),
+    "nava_foley": (0.86, 660),
+    "nava_first_last_frame": (0.86, 660),
+    "nava_sound_to_picture": (0.86, 660),
 }
 TEXTS = 500
 PICTURE = 210  # the width of one of two pictures
-LOWEST = 610  # where a folded note can stand
+LOWEST = 590  # where a folded note can stand
 NOTE = 300  # what a note needs, so that nothing of it is cut
 FOLDED = 30  # of the folded note, so that it does not count when the editor fits the view
 
@@ -851,6 +858,8 @@ def shipped(g: Graph, flow: Workflow) -> dict:
     inputs = [n for n in outer if g.outside[n["id"]] == "input"]
     result = next(n for n in outer if g.outside[n["id"]] == "result")
     pictures = [n for n in inputs if n["type"] in ("LoadImage", "LoadVideo")]
+    if pictures and len(inputs) == 2:
+        pictures = inputs  # side by side
     column, middle, width = (COLUMN, 400, COLUMN + 20) if len(pictures) < 2 else (2 * PICTURE + 20, 370, COLUMN - 20)
     y = 0
     for node in inputs:
@@ -862,18 +871,18 @@ def shipped(g: Graph, flow: Workflow) -> dict:
             node["pos"], node["size"] = [pictures.index(node) * (PICTURE + 20), 0], [PICTURE, 330]
             y = 370
     scale, height = SMALLER.get(flow.key, (1.0, HEIGHT))
-    middle = TEXTS if flow.key in SMALLER else middle
+    middle = TEXTS if flow.key in SMALLER and len(pictures) < 2 else middle
     instance["pos"], instance["size"] = [column + GAP, 0], [middle, height]
     right = column + GAP + middle + GAP
-    about, folded, below = (0, y), (0, LOWEST), 0
+    about, folded = (0, y), (0, LOWEST)
     room = min(HEIGHT - 70, LOWEST - FOLDED - 10 - y)
-    if room < NOTE:  # beside the result then
-        about, folded, room, below = (right, 0), (0, y), NOTE, NOTE + 40
-    result["pos"] = [right, below]
-    result["size"] = [width, min(HEIGHT - below, 540 if result["type"] == "SaveVideo" else 200)]
+    if room < NOTE:  # the result's player needs its own column
+        room, folded = NOTE, (right, HEIGHT + 30)
+    result["pos"] = [right, 0]
+    result["size"] = [width, HEIGHT if result["type"] == "SaveVideo" else 200]
     chinese, english = other_language(g)
     number = instance["id"] + 1
-    about_size = (width if below else column, room)
+    about_size = (column, room)
     texts = [
         note(number, "About this workflow", notes(g, flow.en, False), about, about_size, "说明", notes(g, flow.zh, True)),
         note(number + 1, "In Chinese", chinese, folded, (COLUMN, FOLDED), "英文", english, folded=True),
