@@ -242,11 +242,16 @@ def table(out: Path) -> str:
         runs = [read(out, f"{flow.key}.run.{renderer}") for renderer in RENDERERS]
         for found in [*seen, *runs]:
             everywhere.update({re.sub(r"\d+ px, |: .*$", "", f) for f in found or ()})
-        told = ["not run" if r is None else "plays" if not r else "; ".join(r) for r in runs]
+        told = ["not run" if r is None else run_in_words(r) for r in runs]
         clean = sum(not f for f in seen)
         lines.append(f"| {flow.key} | {len(seen)} of {len(names_of(flow.key))} | {clean} | {told[0]} | {told[1]} |")
     lines += ["", "Left, with the number of pictures:", ""] if everywhere else ["", "Nothing else was found."]
     return "\n".join([*lines, *(f"- {what}: {count}" for what, count in everywhere.most_common())])
+
+
+def run_in_words(found: list[str]) -> str:
+    plays = not any(f.startswith(("failed", "no player")) for f in found)
+    return "; ".join([*(["plays"] if plays else []), *found])
 
 
 def read(out: Path, name: str) -> list[str] | None:
