@@ -189,6 +189,8 @@ def main() -> int:
         soak, started = Soak(server, base, small, options.seed), time.monotonic()
         while time.monotonic() - started < options.minutes * 60:
             soak.sample(started, **soak.act())
+            # the host keeps the last 10,000 prompts with all they showed; that growth is not looked for here
+            server.post("/history", {"clear": True})
             report |= {"samples": soak.samples, "surprises": soak.surprises}
             if len(soak.samples) % 10 == 0:
                 keep()

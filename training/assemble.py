@@ -17,20 +17,41 @@ NAMES = {
 
 
 def train(config: dict, folder: Path) -> None:
-    """config: runs (folder of all trainings), transformer (the name of its last one), audio (sizes of the audio VAE). Writes the five files into `folder`."""
+    """config: runs (folder of all trainings), transformer and video_encoder (names of their last ones), audio (sizes of the audio VAE).
+
+    Writes the five files into `folder`; a part whose training is not on this machine stays as it is there. Raises
+    FileNotFoundError where it is in neither place.
+    """
     runs = Path(config["runs"])
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(runs / config["transformer"] / "transformer.safetensors", folder / NAMES["transformer"])
-    shutil.copyfile(runs / config["transformer"] / "umt5.safetensors", folder / NAMES["text"])
-    video.join(
-        runs / "mini_video_encoder" / "encoder.safetensors",
-        runs / "mini_video_decoder" / "decoder.safetensors",
-        folder / NAMES["video"],
-    )
-    vae = ltx.build(config["audio"])
-    vae.autoencoder.load_state_dict(load_file(runs / "mini_audio_vae" / "autoencoder.safetensors"))
-    vae.vocoder.load_state_dict(load_file(runs / "mini_vocoder" / "vocoder.safetensors"))
-    ltx.write(vae.state_dict(), config["audio"], folder / NAMES["audio"])
-    shutil.copyfile(runs / "mini_voice_encoder" / "redimnet.pt", folder / NAMES["voice"])
+
+    def trained(part: str, *results: str) -> list[Path]:
+        """The results of a part's trainings, or none where the part stays."""
+        paths = [runs / result for result in results]
+        if all(path.exists() for path in paths):
+            return paths
+        if not (folder / NAMES[part]).exists():
+            raise FileNotFoundError(f"neither {' and '.join(map(str, paths))} nor {folder / NAMES[part]} is there")
+        print(f"{NAMES[part]} stays as it is")
+        return []
+
+    for part, result in {
+        "transformer": f"{config['transformer']}/transformer.safetensors",
+        "text": f"{config['transformer']}/umt5.safetensors",
+        "voice": "mini_voice_encoder/redimnet.pt",
+    }.items():
+        for path in trained(part, result):
+            shutil.copyfile(path, folder / NAMES[part])
+    halves = []
+    for half in ("encoder", "decoder"):
+        result = runs / config.get(f"video_{half}", f"mini_video_{half}") / f"{half}.safetensors"
+        halves.append(result if result.exists() else folder / NAMES["video"])
+    if halves != [folder / NAMES["video"]] * 2:
+        video.join(*halves, folder / NAMES["video"])
+    if sounds := trained("audio", "mini_audio_vae/autoencoder.safetensors", "mini_vocoder/vocoder.safetensors"):
+        vae = ltx.build(config["audio"])
+        for module, path in zip((vae.autoencoder, vae.vocoder), sounds, strict=True):
+            module.load_state_dict(load_file(path))
+        ltx.write(vae.state_dict(), config["audio"], folder / NAMES["audio"])
     total = sum((folder / n).stat().st_size for n in NAMES.values())
     print(f"{folder}: {total / 1e6:.1f} MB in five files")

@@ -29,7 +29,7 @@ def merge(transformer: nn.Module, path: Path, strength: float = 1.0) -> None:
 
 def colour_of(frames: np.ndarray) -> str:
     """The named colour, orange among them, of most of what moves."""
-    return read.colour_of(frames, read.moving(frames), COLOURS | {"orange": (novel.COLOUR,)})
+    return read.colour_of(frames, read.moving(frames, rows=True), COLOURS | {"orange": (novel.COLOUR,)})
 
 
 def train(config: dict, folder: Path) -> None:

@@ -141,7 +141,7 @@ def attributes(clips, made, classify) -> dict[str, list[float]]:
         right["sky"].append(read.sky_of(frames) == wanted["sky"])
         right["sound"].append(classify(sound) == wanted["sound"])
         if clip.kind == "bounce":
-            right["colour"].append(read.colour_of(frames, read.moving(frames)) == wanted["colour"])
+            right["colour"].append(read.colour_of(frames, read.moving(frames, rows=True)) == wanted["colour"])
             right["shape"].append(read.shape_of(read.body(frames, wanted["colour"])) == wanted["shape"])
             right["floor"].append(read.floor_of(frames) == wanted["floor"])
     return right

@@ -110,8 +110,13 @@ def train(config: dict, folder: Path) -> None:
 
 
 def join(encoder: Path, decoder: Path, target: Path) -> None:
-    """One file in the released layout out of the two trained halves, in float16."""
-    weights = {**load_file(encoder), **load_file(decoder)}
+    """One file in the released layout out of two halves, in float16; either may be a whole file, of which it is one half."""
+    weights = {
+        k: v
+        for half, path in (("encoder", encoder), ("decoder", decoder))
+        for k, v in load_file(path).items()
+        if k.startswith(tuple(f"{module}." for module in PARTS[half]))
+    }
     part = target.with_suffix(".part")
     save_file({k: v.half().contiguous() for k, v in weights.items()}, part)
     part.replace(target)

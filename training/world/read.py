@@ -40,10 +40,13 @@ def floor_of(frames: np.ndarray) -> str:
     return nearest(np.median(back[-back.shape[0] // 9 :], axis=(0, 1)), {k: v[0] for k, v in FLOORS.items()})
 
 
-def moving(frames: np.ndarray, threshold: float = 45) -> np.ndarray:
-    """Where something is that is not the background, `[T, H, W]` bool, above the floor."""
-    away = np.abs(frames.astype(np.float32) - background(frames)).sum(axis=-1)
-    return away > threshold
+def moving(frames: np.ndarray, threshold: float = 45, rows: bool = False) -> np.ndarray:
+    """Where something is that is not the background, `[T, H, W]` bool.
+
+    rows: the background is the same across each row, as behind a bouncing body, which may rest in its place for most of a clip.
+    """
+    behind = np.median(frames, axis=(0, 2), keepdims=True) if rows else background(frames)
+    return np.abs(frames.astype(np.float32) - behind).sum(axis=-1) > threshold
 
 
 def colour_of(frames: np.ndarray, mask: np.ndarray, colours: dict[str, tuple] = COLOURS) -> str:

@@ -10,6 +10,7 @@ from .clip import FPS, RATE, Clip, Speech
 
 KINDS = ("bounce", "talk", "two_faces", "tick", "weather")
 GRAVITY = 5.5  # shorter sides a second squared
+HIGHEST = 0.3  # that a body falls, in shorter sides
 BOUNCE = {"wood": 0.62, "metal": 0.7, "glass": 0.66, "drum": 0.8}
 
 
@@ -79,14 +80,15 @@ def fall(rng, image, audio, floor: str, colour, distance, strike) -> tuple[np.nd
     unit = min(height, width)
     level = height - 0.27 * unit
     floor_of(image, floor, level)
-    radius = rng.uniform(0.1, 0.14)
-    drop = rng.uniform(0.16, 0.48)
+    # large, and near the middle: what is a few places of hundreds, anywhere, takes a small model far longer to learn
+    radius = rng.uniform(0.16, 0.2)
+    drop = rng.uniform(0.15, HIGHEST)
     t = np.arange(len(image)) / FPS
     # free flight between contacts; heights and speeds in shorter sides
     contact, speed = np.sqrt(2 * drop / GRAVITY), np.sqrt(2 * drop * GRAVITY)
     high = drop - GRAVITY * t**2 / 2
     events, levels = [], []
-    full = np.sqrt(2 * 0.48 * GRAVITY)
+    full = np.sqrt(2 * HIGHEST * GRAVITY)
     while contact < t[-1] and speed > 0.12 * full:
         events.append(float(contact))
         levels.append((speed / full) ** 1.2)
@@ -103,8 +105,8 @@ def fall(rng, image, audio, floor: str, colour, distance, strike) -> tuple[np.nd
         axis=0,
     )
     squash = 1 - 0.3 * np.exp(-((since / 0.06) ** 2))
-    start, drift = rng.uniform(0.25, 0.75), rng.uniform(-0.12, 0.12)
-    across = np.clip(start + drift * t, 0.15, 0.85)
+    start, drift = rng.uniform(0.4, 0.6), rng.uniform(-0.12, 0.12)
+    across = np.clip(start + drift * t, 0.25, 0.75)
     y, x = draw.grid(height, width)
     ry, rx = radius * unit * squash, radius * unit / squash
     cy = level - high * unit - ry
@@ -166,7 +168,7 @@ def tick(rng, request: Request) -> Clip:
         if sign < 0:
             draw.paint(image, draw.box(y, x, height - 0.12 * unit, width / 2, 0.12 * unit, 0.22 * unit), (95, 60, 35))
         draw.paint(image, draw.segment(y, x, pivot, middle, py, px, 0.018 * unit), (60, 60, 65))
-        bob = 0.1 * unit
+        bob = 0.14 * unit
         draw.paint(
             image,
             draw.ellipse(y, x, py, px, bob, bob) if sign > 0 else draw.box(y, x, py, px, bob * 0.7, bob * 0.9),
