@@ -203,7 +203,7 @@ MINI = SmallSet(
         "NavaGuider": {"video_text": 1.5, "video_align": 1.0, "audio_text": 1.0, "audio_align": 1.0, "audio_timbre": 1.5},
         **SHORT,
     },
-    " Its training has only begun: faces that speak, skies, floors and the kind of sound come out, their colours often, small things in pieces (docs/mini.md).",
+    " Its training is half way: faces that speak, skies and the kind of sound come out, colours often; what bounces is a blob (docs/mini.md).",
 )  # fmt: skip
 
 
