@@ -135,6 +135,7 @@ def storyboard_memory(counts: list[int], start, own_models: bool) -> dict[int, i
                 small_set.chosen().apply(document, info)
             graph = to_api(document, info)
             shots = [f"---{' continue' if i % 2 else ''}\n{PROMPTS[0]}" for i in range(count)]
+            set_inputs(graph, "NavaScheduler", steps=2)  # a step needs what any other needs
             # a name of its own: shots that lie there already would not be made
             set_inputs(graph, "NavaStoryboard", shots="\n".join(shots), name=f"memory_{uuid.uuid4().hex}")
             server.queue(graph, timeout=24 * 3600)
