@@ -77,11 +77,11 @@ export function feed(node, name, host) {
   return { source: { node: origin, slot: link.origin_slot } };
 }
 
-/** The nearest node of a kind before this one, looking at the later inputs first: the last shot of joined ones. */
+/** The nearest node of a kind, or of one of several, before this one, looking at the later inputs first: the last shot of joined ones. */
 export function before(node, kind, seen = new Set()) {
   if (!node || seen.has(node)) return null;
   seen.add(node);
-  if (node.comfyClass === kind) return node;
+  if ([kind].flat().includes(node.comfyClass)) return node;
   for (const input of [...(node.inputs ?? [])].reverse()) {
     const found = before(feed(node, input.name)?.source?.node, kind, seen);
     if (found) return found;

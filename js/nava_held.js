@@ -4,7 +4,7 @@ import { feed, outputOf } from "./nava_graph.js";
 import { say } from "./nava_words.js";
 
 const COLORS = { picture: "#3aa0d8", sound: "#e0a030" };
-const ENDS = ["NavaDecode", "NavaStoryboard"]; // nodes that make frames of latents: what lies before them is another clip
+const ENDS = ["NavaDecode", "NavaBestOf", "NavaStoryboard"]; // nodes that make frames of latents: what lies before them is another clip
 const BAR = 5; // pixels
 const MOST = 6; // spans that are written out
 
@@ -13,13 +13,14 @@ const later = ({ held, seams }, by) => ({
   seams: seams.map((seam) => ({ ...seam, at: seam.at + by })),
 });
 
-/** {held, seams} of the clip that a node saves, in seconds; null where nothing is known. */
-export function marksOf(node, seen = new Set()) {
+/** {held, seams} of the clip that a node saves, in seconds, of several the one at `place`; null where nothing is known. */
+export function marksOf(node, place = 0, seen = new Set()) {
   if (!node || seen.has(node)) return null;
   seen.add(node);
-  const told = outputOf(node)?.nava_marks?.[0];
+  const all = outputOf(node)?.nava_marks;
+  const told = all?.[place] ?? all?.[0];
   if (ENDS.includes(node.comfyClass)) return told ?? null;
-  const behind = (name) => marksOf(feed(node, name)?.source?.node, seen);
+  const behind = (name) => marksOf(feed(node, name)?.source?.node, place, seen);
   if (told) {
     const nothing = { held: [], seams: [] };
     const [first, second] = [behind("images_1") ?? nothing, later(behind("images_2") ?? nothing, told.second)];

@@ -14,6 +14,8 @@ const FFT = 512;
 const VIDEO = /\.(mp4|webm|mov|mkv)$/i;
 const PLAYABLE = /\.(mp4|webm|mov|mkv|flac|mp3|opus|ogg|wav|m4a)$/i;
 
+const MAKERS = ["NavaDecode", "NavaBestOf", "NavaStoryboard"]; // what makes the clips that are played
+
 const address = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 
@@ -126,6 +128,7 @@ class Player {
     const buttons = files.map((file, i) =>
       element("button", { type: "button", title: say("clip {number} of {count}", { number: i + 1, count: files.length }), onclick: () => choose(i) }, String(i + 1)));
     const choose = (chosen) => {
+      this.chosen = chosen;
       buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === chosen)));
       this.load(files[chosen]);
     };
@@ -196,8 +199,8 @@ const heights = new WeakMap(); // of nodes as they are without the host's own pr
 export const playerOf = (node) => players.get(node);
 
 function look(node) {
-  const decode = before(node, "NavaDecode");
-  if (!decode && !before(node, "NavaStoryboard")) return;
+  const maker = before(node, MAKERS);
+  if (!maker) return;
   node.hideOutputImages = true; // Vue nodes: the same clip by the host, without its sound drawn; once is enough
   const output = outputOf(node);
   const files = [...(output?.images ?? []), ...(output?.audio ?? [])].filter((f) => PLAYABLE.test(f?.filename ?? ""));
@@ -212,8 +215,9 @@ function look(node) {
   }
   const player = players.get(node);
   player.offer(files);
-  for (const button of player.buttons) button.style.display = decode ? "" : "none"; // a storyboard has its own next shots
-  player.tell(marksOf(node) ?? { held: [], seams: [] });
+  // a storyboard has its own next shots, and the best of many seeds no sampler that could go on
+  for (const button of player.buttons) button.style.display = maker.comfyClass === "NavaDecode" ? "" : "none";
+  player.tell(marksOf(node, player.chosen) ?? { held: [], seams: [] });
 }
 
 const lookAll = () => app.canvas?.graph?.nodes.filter((node) => node.constructor?.nodeData?.output_node).forEach(look);

@@ -14,6 +14,7 @@ from .decode import TILING, absent, decode
 from .formats import streams_of
 from .graph import tell
 from .host import SPOKEN_LINES, VOICES
+from .marks import MARKS, marks_of
 from .vae import require_audio_vae, require_video_vae
 from .voice import NavaVoiceEncoderType
 
@@ -175,7 +176,8 @@ class NavaBestOf(io.ComfyNode):
         for output in (1, 2):
             if lists[output][0] is None:
                 lists[output] = [absent(cls.hidden, output)]
-        return io.NodeOutput(*lists, float(FPS), [c.seed for c in kept], text, ui=tell(cls.hidden, text))
+        shown = tell(cls.hidden, text) | {MARKS: [marks_of(c.latent) for c in kept]}
+        return io.NodeOutput(*lists, float(FPS), [c.seed for c in kept], text, ui=shown)
 
 
 def check(latent: dict, video_vae, audio_vae, weights: Marks, voiced: bool) -> None:

@@ -222,6 +222,13 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     shot(editor, "next_shot")
     outcome = editor.evaluate(RUN)
     assert outcome[0] == "execution_success", outcome
+    seam, whole = 25 / 24, (25 + 25 - 1) / 24  # of both clips, as NavaJoin tells it
+    editor.wait_for_function(
+        f"(s) => Math.abs({PLAYER}.element.querySelector('video').duration - s) < 0.1", arg=whole, timeout=LONG
+    )
+    editor.wait_for_function(f"{PLAYER}.element.innerText.includes('goes on at {seam:.2f} s')", timeout=LONG)
+    editor.wait_for_function(WHITE_LINE, arg=round(seam / whole * 600), timeout=LONG)
+    assert not editor.evaluate(WHITE_LINE, round(seam / whole * 600) - 40), "and nowhere else"
 
 
 def overlaps(editor):
@@ -301,6 +308,8 @@ SHOWN = f"""() => {{ const video = {PLAYER}?.element.querySelector('video'); if 
 SEEDS = (
     f"['noise_seed', 'noise_seed_2'].flatMap((n) => {OUTSIDE}.widgets.filter((w) => w.name === n).map((w) => w.value))"
 )
+WHITE_LINE = f"""(x) => {{ const paint = {PLAYER}.element.querySelector('canvas[aria-label^=waveform]').getContext('2d');
+    return [...Array(90).keys()].filter((y) => [x - 1, x].some((x) => paint.getImageData(x, y, 1, 1).data.slice(0, 3).every((v) => v > 120))).length > 30 }}"""
 PIXELS = "([of, places]) => { const paint = eval(of).getContext('2d'); return places.map(([x, y]) => [...paint.getImageData(x, y, 1, 1).data].slice(0, 3)) }"
 
 
@@ -405,11 +414,7 @@ def test_curves_of_a_real_clip_and_its_extension(editor, server, object_info, mi
     assert (pictures[: len(frames)] - frames).abs().mean() < 0.02, "it begins with the clip"
     goes_on = f"goes on at {float(f'{seam:.2f}'):g} s"
     editor.wait_for_function(f"(words) => {panel}.includes(words)", arg=goes_on, timeout=LONG)
-    editor.wait_for_function(
-        f"""(x) => {{ const paint = {PLAYER}.element.querySelector('canvas[aria-label^=waveform]').getContext('2d');
-            return [...Array(90).keys()].filter((y) => [x - 1, x].some((x) => paint.getImageData(x, y, 1, 1).data.slice(0, 3).every((v) => v > 120))).length > 30 }}""",
-        arg=round(seam / whole * 600), timeout=LONG,
-    )  # fmt: skip
+    editor.wait_for_function(WHITE_LINE, arg=round(seam / whole * 600), timeout=LONG)
     assert editor.evaluate(SEEDS)[0] == seed != editor.evaluate(SEEDS)[1] - 1, "the new part alone is drawn anew"
     shot(editor, "extended")
 
