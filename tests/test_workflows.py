@@ -369,3 +369,23 @@ def test_files_name_their_sockets_and_models(object_info, flow):
             entry = only(node["properties"]["models"])
             assert entry["name"] == node["widgets_values"][0]
             assert entry["url"].endswith(entry["name"]) and entry["directory"]
+
+
+def test_best_of_many_seeds(server, workflow):
+    """The best clips are saved, the best first; the table has all seeds, and a seed of it is the clip of plain sampling."""
+    prompt = workflow("nava_best_of")
+    set_inputs(prompt, "NavaEmptyLatent", width=160, height=96)
+    set_inputs(prompt, "NavaBestOf", candidates=3, keep=2, noise_seed=4)
+    history = server.queue(prompt)
+    files = server.outputs(history, ".mp4")
+    assert len(files) == 2
+    clips = [opened(file) for file in files]
+    for frames, sound, _ in clips:
+        assert frames.shape == (25, 96, 160, 3) and abs(len(frames) / 24 - sound.shape[-1] / 48000) < 1 / 24
+    assert np.abs(clips[0][0].astype(float) - clips[1][0]).mean() > 1, "two clips"
+    shown = next(i for i, n in prompt.items() if n["class_type"] == "PreviewAny")
+    (table,) = history["outputs"][shown]["text"]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    assert sorted(int(row[0].split()[0]) for row in rows) == [4, 5, 6]
+    assert ["✓" in row[0] for row in rows] == [True, True, False]
+    assert [float(row[1]) for row in rows] == sorted((float(row[1]) for row in rows), reverse=True)

@@ -69,6 +69,11 @@ MORE = {
         "the fields are written.",
         "字段下方有风格、场景、镜头和声音的常用短语：点击即写到光标处，按字段所用的语言写成中文或英文。",
     ),
+    "NavaBestOf": (
+        "The workflow nava_best_of has it wired: eight seeds, the best clip saved, a table of all. The report goes to Preview as Text. "
+        "With more than one kept, the player on Save Video has a button for each.",
+        "工作流 nava_best_of 已接好：八个种子，保存最好的片段，并列出全部。报告可接“预览为文本”。保留多个时，“保存视频”的播放器上每个片段有一个按钮。",
+    ),
     "NavaStoryboard": (
         "The time line below the text has a bar for each shot, as long as it lasts, with its spoken lines in their speakers' colours; a dashed line where "
         "it goes on, a solid one at a cut. Click a bar to select its text. With a cast, a changed look or voice makes anew only the shots that have it, and "

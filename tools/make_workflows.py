@@ -213,6 +213,47 @@ def text_to_av(g: Graph) -> None:
     promote_files(g, files)
 
 
+CARPENTER = (
+    "Medium shot, a carpenter in a grey apron stands at a wooden bench in a bright workshop. He drives a nail into a plank "
+    "with four slow, separate blows of his hammer, puts the hammer down on the bench, and lets a marble fall onto the plank; "
+    "it bounces twice. The camera stands still. Nobody speaks. Sound: each blow is a hard metallic knock just when the hammer meets the "
+    "nail, then the dull thud of the hammer, then the light clicks of the marble. No music.",
+    "中景，一位穿灰色围裙的木匠站在明亮工作间的木台前。他用锤子缓慢地、一下一下地把钉子敲进木板，共四下，然后把锤子放在台上，"
+    "再让一颗玻璃珠落到木板上，弹跳两次。镜头静止，没有人说话。声音：锤子碰到钉子时正好发出坚硬的金属敲击声，"
+    "接着是放下锤子的闷响，最后是玻璃珠轻脆的声音，没有音乐。",
+)
+
+
+def best_of(g: Graph) -> None:
+    files = loaders(g)
+    g.column("Prompt")
+    prompt = text(g, files["clip"], *CARPENTER)
+    g.column("Size and length")
+    latent = g.add("NavaEmptyLatent")
+    g.column("Sampling")
+    guider = g.add(
+        "NavaGuider", model=files["model"], positive=(prompt, 0), negative=(prompt, 1), audio_vae=files["audio_vae"]
+    )
+    steps, solver = g.add("NavaScheduler", model=files["model"]), g.add("NavaSamplerSelect")
+    g.column("Many seeds, the best kept")
+    best = g.add(
+        "NavaBestOf", guider=(guider, 0), sampler=(solver, 0), sigmas=(steps, 0), latent_image=(latent, 0),
+        video_vae=files["video_vae"], audio_vae=files["audio_vae"], noise_seed=1,
+    )  # fmt: skip
+    video = g.add("CreateVideo", images=(best, 1), audio=(best, 2), fps=(best, 3))
+    g.column("Save")
+    g.add("SaveVideo", outside="result", video=(video, 0), filename_prefix="video/NAVA_best", **CODEC)
+    g.add("PreviewAny", "All seeds, the best first", "所有种子，最好的在前", outside="table", source=(best, 5))
+    g.promote(prompt, "prompt", "prompt", "提示词")
+    promote_size(g, latent)
+    g.promote(best, "candidates", "how many", "数量")
+    g.promote(best, "keep", "keep", "保留")
+    g.promote(best, "good_enough", "good enough", "足够好")
+    g.promote(steps, "steps", "steps", "步数")
+    g.promote(best, "noise_seed", "first seed", "第一个种子")
+    promote_files(g, files)
+
+
 def image_to_av(g: Graph) -> None:
     files = loaders(g)
     g.column("First picture")
@@ -814,6 +855,12 @@ ALL = [
         Words("两倍尺寸", "先以一半尺寸生成；再把画面放大一倍，重新采样末段，声音保持不变。"),
         upscale,
     ),
+    Workflow(
+        "nava_best_of",
+        Words("Best of many seeds", "Makes *how many* clips, one seed after the other, and saves the best: sounds that begin when something is seen to happen, no silence or clipping, a picture that moves and does not flicker. It stops when one reaches *good enough*; *keep* saves the next best, too. The table has all seeds. For speech open the subgraph and set *sync_weight* to 0: it says little there."),
+        Words("多个种子取最好", "按种子依次生成 *数量* 个片段，保存最好的一个：声音与画面事件同时发生，没有静音或削波，画面在动且不闪烁。达到 *足够好* 时提前停止；*保留* 大于 1 时也保存次好的。表格列出所有种子。生成台词时请打开子图，把 *同步权重* 设为 0：它对台词意义不大。"),
+        best_of,
+    ),
 ]  # fmt: skip
 
 # At 100 % within 1280×720: beside the editor's side bar, below its tabs and the Graph button, above its lower edge.
@@ -827,6 +874,7 @@ SMALLER = {
     "nava_storyboard": (0.8, 730),
     "nava_two_shots": (0.86, 660),
     "nava_extend": (0.86, 660),
+    "nava_best_of": (0.86, 660),
     # what is given, and the note below it
     "nava_image_to_av": (0.86, 660),
     "nava_foley": (0.86, 660),
@@ -836,6 +884,7 @@ SMALLER = {
 TEXTS = 500
 PICTURE = 210  # the width of one of two pictures
 LOWEST = 590  # where a folded note can stand
+TABLE = 110  # the height of what shows a text
 NOTE = 300  # what a note needs, so that nothing of it is cut
 FOLDED = 30  # of the folded note, so that it does not count when the editor fits the view
 
@@ -857,6 +906,7 @@ def shipped(g: Graph, flow: Workflow) -> dict:
     instance, outer, links, definition = wrap(g, flow.key, flow.en.title, flow.zh.title)
     inputs = [n for n in outer if g.outside[n["id"]] == "input"]
     result = next(n for n in outer if g.outside[n["id"]] == "result")
+    tables = [n for n in outer if g.outside[n["id"]] == "table"]
     pictures = [n for n in inputs if n["type"] in ("LoadImage", "LoadVideo")]
     if pictures and len(inputs) == 2:
         pictures = inputs  # side by side
@@ -875,7 +925,9 @@ def shipped(g: Graph, flow: Workflow) -> dict:
     instance["pos"], instance["size"] = [column + GAP, 0], [middle, height]
     right = column + GAP + middle + GAP
     about, folded = (0, y), (0, LOWEST)
-    room = min(HEIGHT - 70, LOWEST - FOLDED - 10 - y)
+    room = min(HEIGHT - 70, LOWEST - FOLDED - 10 - y) - len(tables) * (TABLE + 2 * GAP)
+    for table in tables:
+        table["pos"], table["size"] = [0, y + room + 2 * GAP], [column, TABLE]
     if room < NOTE:  # the result's player needs its own column
         room, folded = NOTE, (right, HEIGHT + 30)
     result["pos"] = [right, 0]
@@ -887,7 +939,7 @@ def shipped(g: Graph, flow: Workflow) -> dict:
         note(number, "About this workflow", notes(g, flow.en, False), about, about_size, "说明", notes(g, flow.zh, True)),
         note(number + 1, "In Chinese", chinese, folded, (COLUMN, FOLDED), "英文", english, folded=True),
     ]  # fmt: skip
-    nodes = [*inputs, instance, result, *texts]
+    nodes = [*inputs, instance, result, *tables, *texts]
     offset = tuple(round(at / scale) for at in OFFSET)
     made = document(flow.key, nodes, links, [], offset, scale, definitions={"subgraphs": [definition]})
     made["extra"]["linearData"] = app_mode(inputs, instance, result)

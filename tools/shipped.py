@@ -42,6 +42,7 @@ ALL = (
     Shipped("nava_extend", "NAVA Extend a clip with its sound (longer, continue)"),
     Shipped("nava_storyboard", "NAVA Storyboard of many shots (long video, voices)"),
     Shipped("nava_upscale", "NAVA Twice the size with the sound held (upscale)"),
+    Shipped("nava_best_of", "NAVA Best of many seeds (picture and sound that agree)"),
 )
 BY_KEY = {s.key: s for s in ALL}
 

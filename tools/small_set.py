@@ -92,7 +92,7 @@ SHORT = {
 RANDOM = SmallSet(
     "the random tiny set", tiny.FILES, 320, 192, 1.0, 4, {},
     "coloured noise, and noise to hear: these weights are random. What it shows is that every part runs",
-    SHORT,
+    {**SHORT, "NavaBestOf": {"candidates": 2}},
 )  # fmt: skip
 
 HELLO = "A red face under a blue sky says: <S>hello<E> The voice is clear and near."
@@ -194,6 +194,10 @@ MINI = SmallSet(
         "nava_upscale": Scene(
             "a red face that says hello, at twice the size",
             {"NavaTextEncode": [{"prompt": HELLO}]},
+        ),
+        "nava_best_of": Scene(
+            "a yellow ball that bounces on a wooden floor, its knocks as near to its contacts as in any of eight seeds",
+            {"NavaTextEncode": [{"prompt": YELLOW_BALL}]},
         ),
     },
     "what the prompt says, as far as NAVA-mini's small world reaches",
