@@ -15,9 +15,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
 import environment
 
 
-def in_environment(env: environment.Environment, *command: str) -> int:
-    """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first. SIGTERM is handed on."""
-    variables = {**os.environ, "NAVA_HOST": str(env.host), "PYTHONUTF8": "1", "NAVA_PARENT": str(os.getpid())}
+def in_environment(env: environment.Environment, *command: str, defaults: dict[str, str] | None = None) -> int:
+    """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first. SIGTERM is handed on.
+
+    defaults: variables for it that the caller has not set.
+    """
+    variables = {
+        **(defaults or {}),
+        **os.environ,
+        "NAVA_HOST": str(env.host),
+        "PYTHONUTF8": "1",
+        "NAVA_PARENT": str(os.getpid()),
+    }
     process = subprocess.Popen([str(env.python), *command], cwd=environment.ROOT, env=variables)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
@@ -120,7 +129,19 @@ def test(_: argparse.Namespace, rest: list[str]) -> int:
         if code:
             print("ruff found something: `ruff check --fix .` and `ruff format .` mend most of it")
             return code
-    return in_environment(env, "-m", "pytest", *rest)
+    if not whole_suite(rest):
+        return in_environment(env, "-m", "pytest", *rest)
+    # a file stays with one worker, so that its server, models and pages are made once; tests/conftest.py orders the files
+    workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    return in_environment(env, "-m", "pytest", *workers, *rest, defaults={"OMP_NUM_THREADS": "1"})
+
+
+def whole_suite(rest: list[str]) -> bool:
+    """Whether these arguments of pytest leave it to two workers: not where they name files or tests, or say how to run."""
+    own = re.compile(
+        r"-[vqxl]*[knms]|--(pdb|trace|co|collect-only|dist|numprocesses|capture|lf|ff|sw|last-failed|failed-first|stepwise)(=|$)"
+    )
+    return not any(own.match(word) or Path(word.split("::")[0]).is_file() for word in rest)
 
 
 def main() -> int:
@@ -136,7 +157,7 @@ def main() -> int:
     )
     two = commands.add_parser("serve", parents=[with_models], help="ComfyUI with the pack, for a browser")
     two.add_argument("--port", type=int, default=8188)
-    commands.add_parser("test", help="lint and all tests; anything more goes to pytest (-k NAME)")
+    commands.add_parser("test", help="lint and all tests, by two workers; anything more goes to pytest (-k NAME)")
     three = commands.add_parser("convert", help="write a checkpoint in another number format, in bounded memory")
     three.add_argument("source", type=Path)
     three.add_argument("target", type=Path)

@@ -9,32 +9,70 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+TESTS = Path(__file__).resolve().parent
+ROOT, HOST, PACK = TESTS.parent, Path(os.environ["NAVA_HOST"]), "comfyui_nava"
 
-from support import DATA, HOST, PACK, ROOT, metadata
-
-sys.path[:0] = [str(HOST), str(ROOT / "tools")]
+sys.path[:0] = [str(HOST), str(ROOT / "tools"), str(TESTS)]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # our `nodes` must not hide the host's
 
-from comfy.cli_args import args  # noqa: E402
+# Files that take longest, longest first, so that no worker is left with a long one at the end.
+LONGEST = (
+    "test_workflows",
+    "test_generate",
+    "test_shipped_in_editor",
+    "test_editor_graph",
+    "test_training",
+    "test_formats",
+    "test_parallel_node",
+    "test_compatibility",
+    "test_host_stages",
+    "test_editor",
+    "test_evaluate",
+    "test_package",
+    "test_longer",
+    "test_best_of",
+    "test_host_parity",
+    "test_prompt_editor",
+    "test_fuzz",
+    "test_rewrite",
+    "test_meters",
+    "test_prompt_nodes",
+    "test_training_clips",
+    "test_nodes",
+)
 
-args.cpu = True
 
-spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-pack = importlib.util.module_from_spec(spec)
-sys.modules[PACK] = pack
-spec.loader.exec_module(pack)
-# Tests of the core say `import nava_core`; it is the pack's own copy.
-core = importlib.import_module(f"{PACK}.nava_core")
-for module in (core.__name__, *(m.name for m in pkgutil.walk_packages(core.__path__, f"{core.__name__}."))):
-    sys.modules[module.removeprefix(f"{PACK}.")] = importlib.import_module(module)
+def pytest_configure(config):
+    hands_out = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    if not hands_out or config.getoption("collectonly"):  # what only hands out tests to workers needs none of this
+        import_pack()
+
+
+def import_pack():
+    from comfy.cli_args import args
+
+    args.cpu = True
+    spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    pack = importlib.util.module_from_spec(spec)
+    sys.modules[PACK] = pack
+    spec.loader.exec_module(pack)
+    # Tests of the core say `import nava_core`; it is the pack's own copy.
+    core = importlib.import_module(f"{PACK}.nava_core")
+    for module in (core.__name__, *(m.name for m in pkgutil.walk_packages(core.__path__, f"{core.__name__}."))):
+        sys.modules[module.removeprefix(f"{PACK}.")] = importlib.import_module(module)
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(autouse=True)
 def inference():
     """As the host runs nodes."""
+    import torch
+
     with torch.inference_mode():
         yield
 
@@ -43,12 +81,15 @@ def inference():
 def golden():
     """Golden tensors of a file, by name without ending."""
     from safetensors.torch import load_file
+    from support import DATA
 
     return lambda name: load_file(DATA / f"{name}.safetensors")
 
 
 @pytest.fixture(scope="session")
 def golden_metadata():
+    from support import metadata
+
     return metadata
 
 
@@ -69,7 +110,7 @@ def base(tmp_path_factory):
     shared = environment.CACHE / "tiny"  # made once, used by every run
     tiny.make(HOST, shared)
     for file in shared.rglob("*"):
-        if file.is_file():
+        if file.is_file() and file.suffix != ".part":  # that one is being written by another run
             target = folder / "models" / file.relative_to(shared)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(file)
@@ -105,6 +146,18 @@ def server(base):
 
     with Server(HOST, base) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def trainings(tmp_path_factory):
+    """trainings.start(config, folder) -> a process that trains, see trainings.py."""
+    from trainings import Trainings
+
+    if not hasattr(os, "fork"):
+        pytest.skip("processes are forked here")
+    running = Trainings(tmp_path_factory.mktemp("trainings"))
+    yield running
+    running.end()
 
 
 @pytest.fixture(scope="session")

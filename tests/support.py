@@ -12,7 +12,6 @@ from safetensors import safe_open
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 HOST = Path(os.environ["NAVA_HOST"])
-PACK = "comfyui_nava"
 
 SAMPLING_CASES = (
     "t2av",

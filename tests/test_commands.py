@@ -1,18 +1,11 @@
-"""demo and serve, as they are called."""
+"""What demo finds and says, and the small sets that the commands run on."""
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
+import runpy
 
 import av
 import pytest
 import small_set
-from comfy_server import free_port
 from demo import find
 from shipped import BY_KEY
 from support import HOST, ROOT
@@ -81,38 +74,13 @@ def test_the_trained_set_is_taken_where_it_lies(tmp_path, monkeypatch):
         assert (tmp_path / "models" / folder / name).read_bytes() == name.upper().encode()
 
 
-@pytest.fixture
-def served(tmp_path):
-    """`serve` itself, answering, and its ComfyUI's process id."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "serve.py"), "--port", str(port)],
-        env={**os.environ, "NAVA_HOST": str(HOST)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    line = process.stdout.readline()
-    assert f"127.0.0.1:{port}" in line, line
-    with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
-        comfy = int(children.read().split()[0])
-    yield process, comfy, port
-    for pid in (comfy, process.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for the child")
-def test_serve_ends_well(served):
-    """Told to stop. What it does when its ComfyUI dies is seen in test_generate.py."""
-    process, comfy, port = served
-    process.send_signal(signal.SIGTERM)
-    assert "Stopped" in process.communicate(timeout=60)[0]
-    for _ in range(50):
-        try:
-            os.kill(comfy, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.2)
-    else:
-        pytest.fail("ComfyUI still runs")
-    with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+@pytest.mark.parametrize(
+    ("words", "two"),
+    [
+        ("", True), ("-x -v --durations=9", True), ("-rs --color=yes", True), ("-k name", False), ("-sv", False), ("-n 4", False),
+        ("--pdb", False), ("--lf", False), ("tests/test_commands.py", False), ("tests/test_commands.py::test_x -v", False),
+    ],
+)  # fmt: skip
+def test_the_whole_suite_is_shared_by_two_workers(monkeypatch, words, two):
+    monkeypatch.chdir(ROOT)
+    assert runpy.run_path(str(ROOT / "run.py"))["whole_suite"](words.split()) is two

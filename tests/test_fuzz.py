@@ -4,6 +4,7 @@ Whatever comes, the answer is a result or one of the errors that say what is wro
 """
 
 import copy
+import functools
 import http.client
 import json
 import os
@@ -33,9 +34,27 @@ from nava_core.voice import load_voice_encoder
 TIMES = int(os.environ.get("NAVA_FUZZ", "1"))
 
 
+def soon(test):
+    """The same, done in 5 s of this process's time: others may be busy beside it."""
+
+    @functools.wraps(test)
+    def timed(*args, **kwargs):
+        start = time.process_time()
+        test(*args, **kwargs)
+        assert time.process_time() - start < 5
+
+    return timed
+
+
 def fuzzed(examples):
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=examples * TIMES, deadline=5000, suppress_health_check=checks, derandomize=TIMES == 1)
+    tried = settings(max_examples=examples * TIMES, deadline=None, suppress_health_check=checks, derandomize=TIMES == 1)
+
+    def each(test):
+        test.hypothesis.inner_test = soon(test.hypothesis.inner_test)
+        return tried(test)
+
+    return each
 
 
 anything = st.recursive(
@@ -105,10 +124,10 @@ def test_hostile_model_metadata_is_refused(text):
 def test_a_block_with_an_enormous_number_is_refused_at_once():
     shapes = without_prefix(TINY_SHAPES)
     for key in ("double_blocks.999999999.x", "double_blocks.x.y", "single_blocks.9999999999999999999.x"):
-        start = time.monotonic()
+        start = time.process_time()
         with pytest.raises(CheckpointError):
             identify(shapes | {key: (1,)}, TINY_METADATA, "model")
-        assert time.monotonic() - start < 5
+        assert time.process_time() - start < 5
 
 
 class Runs:
@@ -172,10 +191,10 @@ def test_voice_encoders_that_describe_themselves_wrongly(place, voice_file, data
 def test_enormous_voice_encoders_are_refused_before_memory_is_taken(place, voice_file, change):
     path = place / "voice.pt"
     torch.save(voice_file | {"model_config": voice_file["model_config"] | change}, path)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match=r"voice\.pt"):
         load_voice_encoder(path)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def gguf_of(entries: bytes, count: int, tensors: int = 0) -> bytes:
@@ -218,10 +237,10 @@ def test_gguf_headers(place, edits, cut):
 def test_endless_gguf_headers_are_refused_at_once(place, content):
     path = place / "endless.gguf"
     path.write_bytes(content)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match=r"endless\.gguf"):
         read_gguf(path)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_gguf_file_that_is_broken_here_can_be_read(place):

@@ -1,4 +1,7 @@
-"""run.py generate: lines that cannot be made, and a batch whose worker is killed, on real servers."""
+"""run.py generate and serve: lines that cannot be made, a batch whose worker is killed, a server told to stop.
+
+Both start `serve`, whose folder is one for all: they stay in one file, which is one worker's.
+"""
 
 import contextlib
 import json
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import clips
 import environment
@@ -249,3 +253,40 @@ def test_lines_without_a_place_stop_before_anything_is_made(server, folder):
     assert first.startswith("line 2: set NavaGuider.nothing=1: NavaGuider has no input nothing; it has")
     assert second.startswith("line 3: picture: the workflow has no LoadImage")
     assert {f["state"] for f in batch.write_report()} == {"not made"} and not list(batch.notes.glob("*"))
+
+
+@pytest.fixture
+def served(tmp_path):
+    """`serve` itself, answering, and its ComfyUI's process id."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / "serve.py"), "--port", str(port)],
+        env={**os.environ, "NAVA_HOST": str(HOST)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    line = process.stdout.readline()
+    assert f"127.0.0.1:{port}" in line, line
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
+        comfy = int(children.read().split()[0])
+    yield process, comfy, port
+    for pid in (comfy, process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for the child")
+def test_serve_ends_well(served):
+    """Told to stop. What it does when its ComfyUI dies is seen above."""
+    process, comfy, port = served
+    process.send_signal(signal.SIGTERM)
+    assert "Stopped" in process.communicate(timeout=60)[0]
+    for _ in range(50):
+        try:
+            os.kill(comfy, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.2)
+    else:
+        pytest.fail("ComfyUI still runs")
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)

@@ -179,15 +179,6 @@ def test_easycache(wide_model):
     assert all(torch.isfinite(t).all() for t in out.unbind())
 
 
-def test_torch_compile(model):
-    from comfy_extras.nodes_torch_compile import TorchCompileModel
-
-    latent = nested([torch.zeros(1, 6, 3, 4, 6), torch.zeros(1, 8, 7, 1)])
-    compiled = TorchCompileModel.execute(model, "eager")[0]
-    for a, b in zip(sample_stock(compiled, latent).unbind(), sample_stock(model, latent).unbind(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-
-
 def test_attention_override_is_honoured(model):
     """Nodes replace the attention of one model through transformer_options."""
     seen = []

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from comfy_server import free_port
 from safetensors.torch import load_file
 from support import HOST, ROOT
 
@@ -20,19 +21,19 @@ from training.samples import Sample, Samples, write_shard
 MODEL = "dim = 24\nnum_heads = 2\nnum_double_layers = 1\nnum_single_layers = 1\nffn_dim = 32\nfreq_dim = 16\ntext_dim = 16\ntext_len = 24"
 
 
-def start(config, out, processes=1):
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-    command = [sys.executable, *launch, "-m", "training.make", str(config), "--out", str(out)]
+def command(config, out, *launch):
+    """What `run.py train` runs, to its end: (exit status, what it printed)."""
+    words = [sys.executable, *launch, "-m", "training.make", str(config), "--out", str(out)]
     environment = {**os.environ, "NAVA_HOST": str(HOST), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500
     )
+    return done.returncode, done.stdout
 
 
-def finish(process, timeout=500):
-    output, _ = process.communicate(timeout=timeout)
-    assert process.returncode == 0, output
-    return output
+def finish(training):
+    assert training.wait() == 0, training.printed()
+    return training.printed()
 
 
 @pytest.fixture(scope="module")
@@ -85,27 +86,30 @@ def test_shards_come_back(samples):
     assert Samples(samples).count == 12 and len(Samples(samples).groups) == 2
 
 
-def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path, samples):
+def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path, samples, trainings):
     config = config_file(tmp_path / "c.toml", samples, "average = 0.9")
-    finish(start(config, tmp_path / "whole"))
-    process = start(config, tmp_path / "killed")
+    finish(trainings.start(config, tmp_path / "whole"))
+    process = trainings.start(config, tmp_path / "killed")
     deadline = time.monotonic() + 300
     while not (tmp_path / "killed" / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    output = finish(start(config, tmp_path / "killed"))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    output = finish(trainings.start(config, tmp_path / "killed"))
     assert "resumed at step" in output
     whole, killed = (load_file(tmp_path / n / "transformer.safetensors") for n in ("whole", "killed"))
     assert all(torch.equal(whole[k], killed[k]) for k in whole)
     assert not list((tmp_path / "killed").glob("*.part.*"))
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path, samples):
+def test_two_processes_take_the_steps_of_one(tmp_path, samples, trainings):
     config = config_file(tmp_path / "c.toml", samples)
-    finish(start(config, tmp_path / "one"))
-    output = finish(start(config, tmp_path / "two", processes=2))
-    assert "2 process(es)" in output
+    one = trainings.start(config, tmp_path / "one")
+    # a port of its own: torch's launcher would take the same one each time
+    launch = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port()))
+    status, output = command(config, tmp_path / "two", *launch)
+    assert status == 0 and "2 process(es)" in output, output
+    finish(one)
     losses = [
         [float(x) for x in (tmp_path / n / "log.csv").read_text().splitlines()[-1].split(",")[2:]]
         for n in ("one", "two")
@@ -115,26 +119,25 @@ def test_two_processes_take_the_steps_of_one(tmp_path, samples):
     assert max((one[k] - two[k]).abs().max().item() for k in one) < 1e-5
 
 
-def test_a_config_that_cannot_be_meant_is_named(tmp_path, samples):
+def test_a_config_that_cannot_be_meant_is_named(tmp_path, samples, trainings):
     config = config_file(tmp_path / "c.toml", samples, "learning_rate = 1e-3")
-    process = start(config, tmp_path / "out")
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1 and "learning_rate" in output and "Traceback" not in output
-    config = config_file(tmp_path / "d.toml", tmp_path / "nothing")
-    output, _ = (process := start(config, tmp_path / "out")).communicate(timeout=120)
-    assert process.returncode == 1 and "holds no samples" in output
+    status, output = command(config, tmp_path / "out")
+    assert status == 1 and "learning_rate" in output and "Traceback" not in output
+    process = trainings.start(config_file(tmp_path / "d.toml", tmp_path / "nothing"), tmp_path / "out")
+    assert process.wait() == 1 and "holds no samples" in process.printed()
+    assert "Traceback" not in process.printed()
 
 
-def test_a_lora_acts_in_comfyui_as_it_did_in_training(tmp_path, samples, nava):
+def test_a_lora_acts_in_comfyui_as_it_did_in_training(tmp_path, samples, trainings, nava):
     import comfy.sd
 
     import nava_core
 
     config = config_file(tmp_path / "base.toml", samples)
-    finish(start(config, tmp_path / "base"))
+    finish(trainings.start(config, tmp_path / "base"))
     base = tmp_path / "base" / "transformer.safetensors"
     extra = f'init = "{base}"\nrate = 0.02\nlora = {{ rank = 2 }}'
-    finish(start(config_file(tmp_path / "lora.toml", samples, extra), tmp_path / "lora"))
+    finish(trainings.start(config_file(tmp_path / "lora.toml", samples, extra), tmp_path / "lora"))
     file = load_file(tmp_path / "lora" / "lora.safetensors")
     assert file and all(k.startswith("diffusion_model.") for k in file)
     model = nava_core.load_transformer(base)

@@ -1,9 +1,7 @@
 """From a folder of clips to a LoRA: encoding by the host's own parts, training on a frozen bf16 or fp8 model."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import HOST, ROOT
+from support import ROOT
 
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # behind the host's own `nodes`
@@ -20,14 +18,6 @@ if str(ROOT) not in sys.path:
 from training import encode
 from training.base import RowLinear, load_base
 from training.samples import read_shard
-
-
-def start(config, out):
-    environment = {**os.environ, "NAVA_HOST": str(HOST), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-    command = [sys.executable, "-m", "training.make", str(config), "--out", str(out)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
 
 
 def write_clip(path, frames, fps, rate=16000, channels="stereo"):
@@ -74,11 +64,10 @@ def encode_config(path, clips, base, extra=""):
 
 
 @pytest.fixture(scope="module")
-def encoded(clips, base, tmp_path_factory):
+def encoded(clips, base, trainings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoded")
-    process = start(encode_config(folder / "c.toml", clips, base), folder / "samples")
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, output
+    process = trainings.start(encode_config(folder / "c.toml", clips, base), folder / "samples")
+    assert process.wait() == 0, process.printed()
     return folder / "samples"
 
 
@@ -157,7 +146,7 @@ def test_a_precision_that_the_file_has_not_is_named(base):
         load_base(file, "fp4")
 
 
-def test_a_lora_on_fp8_rows_is_saved_when_told_to_end_and_goes_on(encoded, fp8, tmp_path, nava):
+def test_a_lora_on_fp8_rows_is_saved_when_told_to_end_and_goes_on(encoded, fp8, tmp_path, trainings, nava):
     import comfy.sd
 
     config = tmp_path / "c.toml"
@@ -165,20 +154,19 @@ def test_a_lora_on_fp8_rows_is_saved_when_told_to_end_and_goes_on(encoded, fp8, 
         f'kind = "transformer"\nsamples = "{encoded}"\ninit = "{fp8}"\nsteps = 400\nbatch = 2\nrate = 0.01\nthreads = 1\n'
         'save_every = 1000.0\ncheckpointing = true\nvoice_dropout = 0.0\nlora = { rank = 2, base = "fp8" }\n'
     )
-    process = start(config, tmp_path / "out")
-    time.sleep(0.1)
-    for line in process.stdout:
-        if "parameters" in line:
-            break
+    process = trainings.start(config, tmp_path / "out")
+    deadline = time.monotonic() + 200
+    while "parameters" not in process.printed():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     time.sleep(2)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0 and "saved at step" in output, output
+    process.kill(signal.SIGTERM)
+    assert process.wait() == 0 and "saved at step" in process.printed(), process.printed()
     saved = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
     assert all(".lora_" in k for k in saved["weights"]), "the frozen model is not written again and again"
     config.write_text(config.read_text().replace("steps = 400", f"steps = {saved['step'] + 2}"))
-    output, _ = (process := start(config, tmp_path / "out")).communicate(timeout=200)
-    assert process.returncode == 0 and f"resumed at step {saved['step']}" in output, output
+    process = trainings.start(config, tmp_path / "out")
+    assert process.wait() == 0 and f"resumed at step {saved['step']}" in process.printed(), process.printed()
     file = load_file(tmp_path / "out" / "lora.safetensors")
     assert any(v.abs().max() > 0 for k, v in file.items() if "lora_up" in k)
     patched, _ = comfy.sd.load_lora_for_models(nava("load").load_model(str(fp8)), None, file, 1.0, 0.0)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -24,9 +25,13 @@ class ServerError(RuntimeError):
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port of this machine that nobody listens on, from below those that systems hand out themselves: until a server that is
+    starting takes it, no connection of another process will."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 29_000)  # 29500 is torch's own for groups of processes
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def has_accelerator() -> bool:

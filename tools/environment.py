@@ -124,7 +124,9 @@ def install(python: Path, host: Path, own_host: bool) -> None:
     except SetupError:
         installer = [python, "-m", "pip", "install"]
     run([*installer, *(x for s in sources for x in ("-r", s))], "installing packages")
-    stamp.write_text(state)
+    fresh = stamp.with_suffix(f".{os.getpid()}")
+    fresh.write_text(state)
+    fresh.replace(stamp)  # whole or not at all, and never through a link into another environment
 
 
 def link_folder(link: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ random one.
 """
 
 import filecmp
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ class SmallSet:
             # a set trained further has files of the same sizes
             if target.exists() and filecmp.cmp(target, MINI_FOLDER / name, shallow=False):
                 continue
-            part = target.with_suffix(".part")
+            part = target.with_suffix(f".{os.getpid()}.part")
             shutil.copyfile(MINI_FOLDER / name, part)
             part.replace(target)
 

@@ -4,6 +4,7 @@ python tools/tiny.py HOST MODELS      (in the pack's virtual environment)
 """
 
 import io
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -124,13 +125,13 @@ def make(host: Path, models: Path) -> None:
         if path.exists():
             return
         weights, metadata = make_weights()
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}.part")  # another process may be writing it too
         save_file({k: v.contiguous() for k, v in weights.items()}, part, metadata)
         part.replace(path)
 
     def copy(kind: str, source: str) -> None:
         if not target(kind).exists():
-            part = target(kind).with_suffix(".part")
+            part = target(kind).with_suffix(f".{os.getpid()}.part")
             shutil.copyfile(DATA / source, part)
             part.replace(target(kind))
 
