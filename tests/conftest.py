@@ -16,31 +16,11 @@ ROOT, HOST, PACK = TESTS.parent, Path(os.environ["NAVA_HOST"]), "comfyui_nava"
 sys.path[:0] = [str(HOST), str(ROOT / "tools"), str(TESTS)]
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # our `nodes` must not hide the host's
 
-# Files that take longest, longest first, so that no worker is left with a long one at the end.
-LONGEST = (
-    "test_workflows",
-    "test_generate",
-    "test_shipped_in_editor",
-    "test_editor_graph",
-    "test_training",
-    "test_formats",
-    "test_parallel_node",
-    "test_compatibility",
-    "test_host_stages",
-    "test_editor",
-    "test_evaluate",
-    "test_package",
-    "test_longer",
-    "test_best_of",
-    "test_host_parity",
-    "test_prompt_editor",
-    "test_fuzz",
-    "test_rewrite",
-    "test_meters",
-    "test_prompt_nodes",
-    "test_training_clips",
-    "test_nodes",
-)
+# Files of more than 5 s of processor time, longest first, so that no worker is left with a long one at the end.
+LONGEST = [f"test_{name}" for name in (
+    "workflows", "editor_graph", "generate", "editor", "training", "formats", "parallel_node", "shipped_in_editor", "prompt_editor",
+    "nodes", "compatibility", "flatten", "package", "host_stages", "parallel", "storyboard", "evaluate", "hold", "counted", "best_of",
+)]  # fmt: skip
 
 
 def pytest_configure(config):

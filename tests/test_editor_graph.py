@@ -175,8 +175,8 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     """Progress and player on what saves the clip; the next shot is whole, runs, and is undone at once."""
     open_shipped(editor, "nava_text_to_av")
     editor.evaluate(
-        """() => { window.shown = []; window.app.api.addEventListener('nava.live', () => setTimeout(() => window.shown.push(
-            window.app.graph.nodes.find((n) => n.type === 'SaveVideo').widgets.map((w) => w.name).filter((n) => n.startsWith('nava')).join()), 50)); }"""
+        """() => { window.shown = []; window.app.api.addEventListener('nava.live', () => window.shown.push(  // after the panel's own listener
+            window.app.graph.nodes.find((n) => n.type === 'SaveVideo').widgets.map((w) => w.name).filter((n) => n.startsWith('nava')).join())); }"""
     )
     (seed,) = editor.evaluate(SEEDS)
     editor.evaluate("window.app.queuePrompt(0)")

@@ -169,6 +169,7 @@ def test_seeds(server, workflow):
     contents, clips = [], []
     for run, seed in enumerate((1, 1, 2)):
         prompt = workflow("nava_text_to_av")
+        set_inputs(prompt, "NavaEmptyLatent", width=160, height=96)
         set_inputs(prompt, "RandomNoise", noise_seed=seed)
         set_inputs(prompt, "SaveVideo", filename_prefix=f"video/seed{run}")
         decode = next(i for i, n in prompt.items() if n["class_type"] == "NavaDecode")
