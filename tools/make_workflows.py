@@ -874,7 +874,7 @@ SMALLER = {
     "nava_storyboard": (0.8, 730),
     "nava_two_shots": (0.86, 660),
     "nava_extend": (0.86, 660),
-    "nava_best_of": (0.86, 660),
+    "nava_best_of": (0.78, 751),
     # what is given, and the note below it
     "nava_image_to_av": (0.86, 660),
     "nava_foley": (0.86, 660),

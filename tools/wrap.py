@@ -9,7 +9,7 @@ import uuid
 from editor_graph import TITLE, Graph
 from flatten import INPUTS, OUTPUTS
 
-RESULTS = {"VIDEO": "视频", "AUDIO": "音频", "IMAGE": "图像"}  # what comes out, in Chinese
+RESULTS = {"VIDEO": "视频", "AUDIO": "音频", "IMAGE": "图像", "STRING": "文本"}  # what comes out, in Chinese
 NAMESPACE = uuid.UUID("5b0e2a4e-9d53-4c61-8f0c-8d2f4f6a7c11")
 
 
