@@ -90,7 +90,7 @@ def evaluate(options: argparse.Namespace, _: list[str]) -> int:
         arguments += ["--models", str(options.models.resolve())]
     for name in ("set", "through"):
         arguments += [f"--{name}={value}" for value in getattr(options, name)]
-    arguments += [f"--{name}" for name in ("again", "study") if getattr(options, name)]
+    arguments += [f"--{name}" for name in ("again", "study", "card") if getattr(options, name)]
     arguments += [f"--only={options.only}"] if options.only else []
     return in_environment(environment.prepare(), "tools/evaluate.py", *arguments)
 
@@ -203,6 +203,7 @@ def main() -> int:
         help="alignment scales, timbre, EasyCache, steps, each against the workflow's own",
     )
     six.add_argument("--only", metavar="NAMES", help="with --study: these parts of it, as align_0,steps_4")
+    six.add_argument("--card", action="store_true", help="NAVA-mini too on the graphics card, if there is one")
     six.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two such folders, B minus A")
     six.add_argument(
         "--best-of", type=Path, metavar="A", help="of such a folder with several seeds: does choosing the best one help"

@@ -46,21 +46,25 @@ def function_of(kernel: str):
     return attention_cudnn if kernel == "cudnn" else host_attention.get_attention_function(kernel, None)
 
 
-def what_auto_takes() -> str:
-    """The host's choice, what it does here, and what else there is."""
+def auto_choice() -> tuple[str | None, str]:
+    """(the kernel that `auto` puts in place of the host's choice, or None; what it takes here, why, and what else there is)."""
     chosen = host_attention.optimized_attention.__name__
-    installed = [name for name in KERNELS if function_of(name) is not None]
     if not torch.cuda.is_available():
-        return f"auto takes ComfyUI's {chosen}; there is no NVIDIA or AMD card here, so nothing else would be faster"
+        why = "there is no NVIDIA or AMD card here, so nothing else would be faster"
+        return None, f"auto takes ComfyUI's {chosen}; {why}"
     major, minor = torch.cuda.get_device_capability()
-    said = f"auto takes ComfyUI's {chosen} on {torch.cuda.get_device_name()} (compute capability {major}.{minor})"
+    card = f"{torch.cuda.get_device_name()} (compute capability {major}.{minor})"
+    installed = f"installed: {', '.join(name for name in KERNELS if function_of(name) is not None)}"
+    if chosen == "attention_pytorch" and major == 9:
+        why = "as exact as ComfyUI's choice, which asks for flash attention first; 1.35 times as fast a pass on an H200"
+        return "cudnn", f"auto takes cudnn on {card}: {why}; {installed}"
     if chosen == "attention_sage":
-        return f"{said}; the sageattention package picks the number formats that fit this card by itself"
-    if chosen == "attention_pytorch":
-        said += ", where torch tries flash attention first and cuDNN next"
-        if major == 9:
-            said += "; cudnn is often faster on this kind of card"
-    return f"{said}; installed: {', '.join(installed)}"
+        why = "the sageattention package picks the number formats that fit this card by itself"
+    elif chosen == "attention_pytorch":
+        why = "torch tries flash attention first and cuDNN next"
+    else:
+        why = "ComfyUI was started so"
+    return None, f"auto takes ComfyUI's {chosen} on {card}, {why}; {installed}"
 
 
 def obstacle(name: str, q: torch.Tensor, head_size: int, mask) -> str | None:
@@ -112,9 +116,9 @@ class NavaAttention(io.ComfyNode):
                     "kernel",
                     options=["auto", *KERNELS],
                     default="auto",
-                    tooltip="auto: what ComfyUI was started with; the log says what that is here. cudnn: NVIDIA's own, often faster "
-                    "on Hopper cards. sage, sage3 and flash need their package. What a kernel cannot compute "
-                    "is left to ComfyUI's, and the log says so.",
+                    tooltip="auto: what ComfyUI was started with, and cudnn on Hopper cards, where that is faster and as exact; the "
+                    "log says what it took and why. sage, sage3 and flash need their package; sage is the fastest there and "
+                    "less exact. What a kernel cannot compute is left to ComfyUI's, and the log says so.",
                 ),
             ],
             outputs=[io.Model.Output()],
@@ -128,8 +132,10 @@ class NavaAttention(io.ComfyNode):
         if hasattr(options.get(OVERRIDE), "nava_kernel"):
             del options[OVERRIDE]  # another node's is left where it is
         if kernel == "auto":
-            logging.info("NavaAttention: %s", what_auto_takes())
-        else:
+            kernel, said = auto_choice()
+            logging.info("NavaAttention: %s", said)
+            kernel = None if OVERRIDE in options else kernel
+        if kernel is not None:
             function = function_of(kernel)
             if function is None:
                 package = KERNELS[kernel][0]

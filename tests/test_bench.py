@@ -31,7 +31,7 @@ def test_the_bench_for_cards_runs_through(nava, monkeypatch):
     """On the CPU, on a small model: every row that does not need a card is made, and what takes too long is named."""
     import time
 
-    import bench_gpu
+    import card_bench
     import torch
 
     from nava_core import NavaConfig
@@ -46,22 +46,28 @@ def test_the_bench_for_cards_runs_through(nava, monkeypatch):
         text_dim=32,
         text_len=16,
     )
-    inside = bench_gpu.inside_comfyui(cpu=True)
-    monkeypatch.setattr(bench_gpu, "matrix_rate", lambda *_: 1e9)
-    card = bench_gpu.Card("cpu", time.monotonic() + 300, torch.float32)
+    inside = card_bench.inside_comfyui(cpu=True)
+    monkeypatch.setattr(card_bench, "matrix_rate", lambda *_: 1e9)
+    card = card_bench.Card("cpu", time.monotonic() + 300, torch.float32)
     kept = []
-    report = bench_gpu.measure(
+    report = card_bench.measure(
         inside,
         card,
         small,
         {"small": (2, 4, 4), "large": (3, 4, 4)},
         keep=lambda r: kept.append(len(r["speed"])),
-        attention=(1, 1, 8, 16),
+        attention=(1, 1, 256, 16),
+        size=(2, 4, 4),
     )
     assert not report["left_out"] and report["complete"]
     made = [row["name"] for row in report["speed"]]
-    assert {f"{n}, {k}, pytorch" for n in ("small", "large") for k in ("bf16", "fp8", "int8")} <= set(made)
-    assert {row["name"] for row in report["steps"]} == {"large, bf16", "large, fp8", "large, int8"}
+    cases = {f"{n}, {k}" for n in ("small", "large") for k in ("bf16", "fp8", "fp8_fast", "int8")}
+    assert {f"{case}, pytorch" for case in cases} <= set(made)
+    assert {row["name"] for row in report["steps"]} == cases
+    errors = {row["name"]: row["picture"] for row in report["errors"]}
+    assert errors["bf16, pytorch"] == 0  # on the CPU it is float32
+    assert 0 < errors["int8, pytorch"] < errors["fp8_fast, pytorch"] < 0.1
     assert all(row["ms_per_pass"] > 0 for row in report["speed"]) and kept[-1] == len(made)
-    late = bench_gpu.measure(inside, bench_gpu.Card("cpu", 0.0, torch.float32), small, {"small": (2, 4, 4)})
-    assert late["left_out"] == ["attention back ends", "bf16", "fp8", "int8"] and late["complete"] is False
+    late = card_bench.measure(inside, card_bench.Card("cpu", 0.0, torch.float32), small, {"small": (2, 4, 4)})
+    assert late["left_out"] == ["ceilings", "attention back ends", "float32", "bf16", "fp8", "int8", "fp8_fast"]
+    assert late["complete"] is False

@@ -230,8 +230,8 @@ def test_study_sets_what_it_says_and_finds_what_differs(tmp_path):
     assert by_name["align_0"].set == ["A.b=1", "NavaGuider.video_align=0", "NavaGuider.audio_align=0"]
     assert [p.out.name for p in evaluate.variants(options(tmp_path, only="steps_4, align_0"))] == [
         "base",
-        "align_0",
         "steps_4",
+        "align_0",
     ]
     with pytest.raises(study.StudyError, match=r"there is no steps_5; a study has base, align_0"):
         study.variants("align_0,steps_5")

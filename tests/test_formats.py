@@ -646,6 +646,26 @@ def test_auto_says_what_it_takes(nava, files, caplog):
     assert f"auto takes ComfyUI's {optimized_attention.__name__}" in caplog.text
 
 
+@pytest.mark.parametrize(("capability", "kernel"), [((9, 0), "cudnn"), ((8, 9), None)])
+def test_auto_takes_cudnn_on_hopper(nava, files, caplog, monkeypatch, capability, kernel):
+    """Where ComfyUI left the choice to torch, and no other node made one."""
+    attention = nava("attention")
+    patcher = nava("load").load_model(str(files / "fp32.safetensors"), "default")
+    monkeypatch.setattr(attention.host_attention, "optimized_attention", attention.host_attention.attention_pytorch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    with caplog.at_level("INFO"):
+        chosen = attention.NavaAttention.execute(patcher, "auto")[0].model_options["transformer_options"]
+    override = chosen.get("optimized_attention_override")
+    assert getattr(override, "nava_kernel", None) == kernel and "on a card" in caplog.text
+    foreign = patcher.clone()
+    foreign.model_options["transformer_options"] = {"optimized_attention_override": len}
+    assert attention.NavaAttention.execute(foreign, "auto")[0].model_options["transformer_options"] == {
+        "optimized_attention_override": len
+    }
+
+
 def test_dynamic_patches_act_on_real_numbers(nava, files):
     """Where VRAM is managed dynamically, the host patches fp8 rows through `weight_lowvram_function`."""
     layer = (

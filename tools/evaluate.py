@@ -179,20 +179,23 @@ def model_folders(base: Path, models: Path | None) -> list[Path]:
     return [base / "models", *([models] if models else [])]
 
 
-def server_of(name: str, models: Path | None) -> Callable[[], Server]:
-    """Starts a ComfyUI for this tool, with these models or else the small set; base folder and inputs are made at once."""
+def server_of(name: str, models: Path | None, card: bool = False) -> Callable[[], Server]:
+    """Starts a ComfyUI for this tool, with these models or else the small set; base folder and inputs are made at once.
+
+    card: the small set too is computed on the graphics card, which gives other clips than the processor.
+    """
     env = environment.running()
     base = environment.base_folder(env, name, models)
     if not models:
         small_set.chosen().make(env.host, base / "models")
     tiny.make_inputs(base / "input")
     environment.say("Starting ComfyUI …")
-    return lambda: Server(env.host, base, cpu=not (models and has_accelerator()))
+    return lambda: Server(env.host, base, cpu=not ((models or card) and has_accelerator()))
 
 
 def run(options: argparse.Namespace) -> int:
     rows = shard(read(options.prompts), options.shard)
-    start = server_of("evaluate", options.models)
+    start = server_of("evaluate", options.models, options.card)
     runs = variants(options) if options.study else [options]
     failed, made = {}, {}
     with start() as server:
@@ -268,6 +271,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--study", action="store_true")
     parser.add_argument("--only")
+    parser.add_argument("--card", action="store_true")
     parser.add_argument("--compare", type=Path, nargs=2)
     parser.add_argument("--best-of", type=Path)
     parser.set_defaults(dtype=None)

@@ -9,6 +9,8 @@ from intervals import difference
 ALIGN = (0, 1, 2, 3, 5)
 STEPS = (4, 10, 20, 30, 50)
 FORMATS = ("bf16", "fp8", "int8", "mxfp8", "nvfp4", "q8_0")
+KERNELS = ("pytorch", "cudnn", "sage")
+AS_STORED = "NavaModelLoader.weight_dtype=default"  # also where the first row computes in float32
 SHOWN = (
     "sync_f1",
     "sync_correlation",
@@ -36,7 +38,7 @@ class StudyError(ValueError):
 
 
 def variants(only: str | None = None) -> list[Variant]:
-    """The first is what the others are compared with: the workflow's own settings. only: names of others, with commas.
+    """The first is what the others are compared with: the workflow's own settings. only: names of others, with commas, in their order.
 
     Formats, attention and our own cache are no part of a whole study: they are named.
     """
@@ -50,15 +52,16 @@ def variants(only: str | None = None) -> list[Variant]:
     if only is None:
         return out
     out.append(Variant("step_cache", "NavaStepCache, its defaults", (), ("NavaStepCache",)))
-    out.append(Variant("attention", "attention by torch", ("NavaAttention.kernel=pytorch",), ("NavaAttention",)))
-    out += [Variant(name, f"weights in {name}", dtype=name) for name in FORMATS]
-    names = [name.strip() for name in only.split(",")]
-    unknown = [name for name in names if name not in {v.name for v in out}]
+    for name in KERNELS:
+        settings = (AS_STORED, f"NavaAttention.kernel={name}")
+        out.append(Variant(f"attention_{name}", f"attention by {name}", settings, ("NavaAttention",)))
+    out += [Variant(name, f"weights in {name}", (AS_STORED,), dtype=name) for name in FORMATS]
+    out.append(Variant("fp8_fast", "computed in fp8", ("NavaModelLoader.weight_dtype=fp8_e4m3fn_fast",)))
+    known, names = {v.name: v for v in out}, list(dict.fromkeys(name.strip() for name in only.split(",")))
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise StudyError(
-            f"--only {only}: there is no {', '.join(unknown)}; a study has {', '.join(v.name for v in out)}"
-        )
-    return [v for v in out if v.name in ("base", *names)]
+        raise StudyError(f"--only {only}: there is no {', '.join(unknown)}; a study has {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(("base", *names))]
 
 
 def table(folder: Path, only: str | None = None) -> str:
