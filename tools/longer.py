@@ -1,11 +1,11 @@
 """What holding, continuing and placing are worth: clips by the shipped workflows on a real server, measured.
 
 For each prompt and seed: a free clip; the picture to its sound and the sound to its picture, held softly and hard; the clip
-continued; and a clip between its first and its last frame. Clips lie in OUT/clips and are not made twice. docs/longer.md holds the table.
+continued; one as long made in context windows; and a clip between its first and its last frame. Then, for each of four voices, a storyboard
+that goes on five times. Clips lie in OUT/clips and are not made twice. docs/longer.md holds the table.
 """
 
 import argparse
-import math
 import sys
 import uuid
 from pathlib import Path
@@ -16,9 +16,11 @@ import small_set
 import torch
 from comfy_server import Server, ServerError
 from environment import ROOT
-from evaluate import generate, server_of, write_json
+from evaluate import generate, model_folders, server_of, write_json
 from intervals import interval
+from measure import voice_encoder
 from PIL import Image
+from seams import psnr, seam
 from shipped import BY_KEY
 from workflow import load, nodes_of, set_inputs, to_api
 
@@ -35,16 +37,35 @@ PROMPTS = (
     "A blue pendulum swings steadily under an orange sunset sky. At each turn there is a sharp tick. Nobody speaks.",
 )
 WAYS = ("soft", "hard")
-WINDOW = 0.2  # seconds on either side of a seam, for loudness
-FLUX = 1024, 256  # window and step of the spectral flux
+VOICES = sorted((ROOT / "docs" / "study").glob("voice_*.flac"))
+WORDS = ("hello", "yes", "不要", "water", "音乐", "seven")  # one a shot: the first, and five that go on
+WINDOWS = 9, 3  # latent frames of a context window and of two that overlap: a window is the clip that NAVA-mini knows
 # score -> what the table calls it, and what was wanted of it
 SCORES = {
     "free_f1": ("two-way onset F1, free", ""),
     **{f"{part}_{way}_f1": (f"the same, {part} given, {way}", "0.9 of free") for part in ("sound", "picture") for way in WAYS},
-    "seam_picture": ("frame difference across the seam, against the inside's mean", "under 1.3"),
-    "seam_loudness": ("loudness step at the seam, dB", "under 2"),
-    "seam_flux": ("spectral flux at the seam, against the inside's 95th percentile", "under 1"),
+    **{
+        f"{way}_{name}": (f"{title}: {what}", wanted)
+        for way, title in (("seam", "continued"), ("windows", "in context windows"))
+        for name, what, wanted in (
+            ("picture", "frame difference across the seam, against the mean elsewhere", "under 1.3"),
+            ("picture_elsewhere", "95th percentile of that elsewhere", ""),
+            ("loudness", "loudness step at the seam, dB", "under 2"),
+            ("loudness_elsewhere", "mean of that elsewhere, dB", ""),
+            ("flux", "spectral flux at the seam, against the 95th percentile elsewhere", "under 1"),
+        )
+    },
+    "windows_f1": ("two-way onset F1 of a clip in windows", "0.9 of free"),
     **{f"guide_{way}": (f"PSNR of the last frames to the guide's own reconstruction, {way}, dB", "30, exact but for the codec") for way in WAYS},
+    **{
+        f"voice_{name}_{place}": (f"{what}, {when}", wanted)
+        for place, when in (("first", "first shot"), ("last", "after five extensions"))
+        for name, what, wanted in (
+            ("own", "cosine to its own voice", ""),
+            ("other", "mean cosine to the three others", "under its own"),
+            ("nearest", "nearest to its own of four", "above 0.25"),
+        )
+    },
 }  # fmt: skip
 
 
@@ -95,8 +116,43 @@ class Study:
         noises = nodes_of(graph, "RandomNoise")
         noises[1]["noise_seed"] = seed + 3000
         set_inputs(graph, "NavaEmptyLatent", seconds=len(frames) / 24)
-        scores |= seam(clips.opened(self.make(f"{name}-longer", graph)), len(frames))
+        scores |= named("seam", seam(*clips.opened(self.make(f"{name}-longer", graph)), [len(frames)]))
+        scores |= self.windows(name, prompt, seed)
         scores |= self.guides(name, prompt, seed, frames)
+        return scores
+
+    def windows(self, name: str, prompt: str, seed: int) -> dict[str, float | None]:
+        """A clip about twice as long as a window, in windows."""
+        length, overlap = WINDOWS
+        graph = self.graph("nava_text_to_av", prompt, seed + 5000)
+        set_inputs(graph, "NavaEmptyLatent", seconds=(8 * (length - overlap) + 1) / 24)
+        clips.pass_through(graph, "ContextWindowsManual", self.info)
+        set_inputs(graph, "ContextWindowsManual", context_length=length, context_overlap=overlap, dim=2)
+        opened = clips.opened(self.make(f"{name}-windows", graph))
+        firsts = [4 * i + 1 for i in range(length - overlap, len(opened[0]) // 4 - overlap, length - overlap)]
+        return {"windows_f1": onset_f1(opened), **named("windows", seam(*opened, firsts))}
+
+    def voices(self, voice: int, seed: int, encode) -> dict[str, float]:
+        """A face that speaks in one voice, and goes on five times: whose voice its first and its last shot are nearest to."""
+        graph = self.graph("nava_storyboard", "The shots have their own.", seed)
+        shots = [f"A red face under a blue sky says: <S>{word}<E> The voice is clear and near." for word in WORDS]
+        board = "\n".join(f"---{'' if i == 0 else ' 1 s, continue'}\n{shot}" for i, shot in enumerate(shots))
+        speaks = next(i for i, n in graph.items() if n["class_type"] == "NavaVoice")
+        set_inputs(graph, "LoadAudio", audio=self.lend(VOICES[voice]))
+        for inputs in nodes_of(graph, "NavaStoryboard"):
+            del inputs["cast"]
+            inputs |= {"voices.voice_0": [speaks, 0], "shots": board, "seed": seed, "name": f"voice_{voice}_{seed}"}
+        without(graph, "NavaCast")
+        for inputs in nodes_of(graph, "NavaTextEncode"):
+            inputs.pop("cast", None)
+        _, _, waveform, rate = clips.opened(self.make(f"voice-{voice}-{seed}", graph))
+        references = torch.stack([encode(*clips.opened(file)[2:])[0] for file in VOICES])
+        scores = {}
+        for place, part in (("first", waveform[:, : round(1.375 * rate)]), ("last", waveform[:, -rate:])):
+            cosines = torch.cosine_similarity(encode(part, rate), references).tolist()
+            own = cosines.pop(voice)
+            found = {"own": own, "other": sum(cosines) / len(cosines), "nearest": float(own > max(cosines))}
+            scores |= {f"voice_{name}_{place}": value for name, value in found.items()}
         return scores
 
     def guides(self, name: str, prompt: str, seed: int, frames: torch.Tensor) -> dict[str, float]:
@@ -154,30 +210,8 @@ def onset_f1(opened) -> float | None:
     return synchrony(frames, fps, waveform, rate).f1
 
 
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return -10 * math.log10(max(float((a - b).square().mean()), 1e-10))
-
-
-def seam(opened, first: int) -> dict[str, float | None]:
-    """What is seen and heard where a clip of `first` frames goes on, against the inside of the whole."""
-    frames, fps, waveform, rate = opened
-    steps = (frames[1:] - frames[:-1]).abs().mean((1, 2, 3))
-    inside = torch.cat([steps[: first - 1], steps[first:]]).mean()
-    at, reach = round(first / fps * rate), round(WINDOW * rate)
-    levels = [
-        10 * math.log10(float(part.square().mean()) + 1e-8)
-        for part in (waveform[:, at - reach : at], waveform[:, at : at + reach])
-    ]
-    size, step = FLUX
-    spectrum = torch.stft(waveform.mean(0), size, step, window=torch.hann_window(size), return_complex=True).abs()
-    flux = (spectrum[:, 1:] - spectrum[:, :-1]).clamp(min=0).sum(0)
-    near = range(max(0, at // step - 2), min(flux.numel(), at // step + 3))
-    rest = torch.cat([flux[: near.start], flux[near.stop :]])
-    return {
-        "seam_picture": float(steps[first - 1] / inside.clamp(min=1e-8)),
-        "seam_loudness": abs(levels[1] - levels[0]),
-        "seam_flux": float(flux[near.start : near.stop].max() / rest.quantile(0.95).clamp(min=1e-8)),
-    }
+def named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in scores.items()}
 
 
 def table(found: list[dict]) -> str:
@@ -208,19 +242,27 @@ def main() -> int:
         peaks = storyboard_memory(options.shots, start, options.models is not None)
         write_json(options.out / "storyboard_memory.json", peaks)
         return 0
-    with start() as server:
+    with start() as server, torch.inference_mode():
         study = Study(server, options.out / "clips", options.models is not None)
-        for n in range(options.clips):
-            number, seed = n % len(PROMPTS), 1 + n // len(PROMPTS)
+        encode = voice_encoder(model_folders(server.base, options.models))
+        jobs = [
+            (PROMPTS[n % len(PROMPTS)], 1 + n // len(PROMPTS), study.clip, n % len(PROMPTS))
+            for n in range(options.clips)
+        ]
+        boards = options.clips // len(PROMPTS) if encode else 0
+        jobs += [
+            (VOICES[n % len(VOICES)].stem, 1 + n // len(VOICES), study.voices, n % len(VOICES)) for n in range(boards)
+        ]
+        for n, (what, seed, make, number) in enumerate(jobs, 1):
             try:
-                scores = study.clip(number, PROMPTS[number], seed)
+                scores = make(number, what, seed) if make == study.clip else make(number, seed, encode)
             except ServerError as error:
                 failed += 1
-                print(f"{n + 1}/{options.clips}  failed: {error}", file=sys.stderr, flush=True)
+                print(f"{n}/{len(jobs)}  failed: {error}", file=sys.stderr, flush=True)
                 continue
-            found.append({"prompt": PROMPTS[number], "seed": seed, "scores": scores})
+            found.append({"prompt": what, "seed": seed, "scores": scores})
             write_json(options.out / "longer.json", found)
-            print(f"{n + 1}/{options.clips}", flush=True)
+            print(f"{n}/{len(jobs)}", flush=True)
     if found:
         (options.out / "longer.md").write_text(table(found), encoding="utf-8")
         print(table(found))
