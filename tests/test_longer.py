@@ -173,3 +173,24 @@ def test_decoding_with_what_came_before(nava, files):
     assert len(images) == round(seconds * 24) == 37
     assert audio["waveform"].shape[-1] == round(37 * audio["sample_rate"] / 24)
     torch.testing.assert_close(images[:25], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_seams_are_measured_against_everywhere_else():
+    """A clip that moves evenly under an even tone; one that jumps and gets louder at frame 24; a click is a flux of its own."""
+    from seams import seam
+
+    rate, at = 16000, torch.arange(48) / 24
+    even = (at[:, None, None, None] * 0.1).expand(48, 8, 8, 3).clone()
+    tone = 0.1 * torch.sin(2 * torch.pi * 440 * torch.arange(2 * rate) / rate)[None]
+    calm = seam(even, 24, tone, rate, [24])
+    assert calm["picture"] == pytest.approx(1, abs=0.01) and calm["picture_elsewhere"] == pytest.approx(1, abs=0.01)
+    assert calm["loudness"] < 0.1 and calm["loudness_elsewhere"] < 0.1
+    jumps, louder = even.clone(), tone.clone()
+    jumps[24:] += 0.5
+    louder[:, rate:] *= 4
+    found = seam(jumps, 24, louder, rate, [24])
+    assert found["picture"] > 50 and found["picture_elsewhere"] == pytest.approx(1, abs=0.01)
+    assert found["loudness"] == pytest.approx(12, abs=0.2) and found["loudness_elsewhere"] < 0.1
+    clicked = tone.clone()
+    clicked[:, rate] = 1
+    assert seam(even, 24, clicked, rate, [24])["flux"] > 10 * calm["flux"]
