@@ -15,13 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
 import environment
 
 
-def in_environment(env: environment.Environment, *command: str, defaults: dict[str, str] | None = None) -> int:
-    """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first. SIGTERM is handed on.
-
-    defaults: variables for it that the caller has not set.
-    """
+def in_environment(env: environment.Environment, *command: str) -> int:
+    """Run a command with the environment's Python; Ctrl-C reaches it too, so it ends first. SIGTERM is handed on."""
     variables = {
-        **(defaults or {}),
         **os.environ,
         "NAVA_HOST": str(env.host),
         "PYTHONUTF8": "1",
@@ -133,7 +129,8 @@ def test(_: argparse.Namespace, rest: list[str]) -> int:
         return in_environment(env, "-m", "pytest", *rest)
     # a file stays with one worker, so that its server, models and pages are made once; tests/conftest.py orders the files
     workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-    return in_environment(env, "-m", "pytest", *workers, *rest, defaults={"OMP_NUM_THREADS": "1"})
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return in_environment(env, "-m", "pytest", *workers, *rest)
 
 
 def whole_suite(rest: list[str]) -> bool:

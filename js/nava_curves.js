@@ -1,6 +1,5 @@
 // Under a saved clip, when the artist asks: how much is seen to happen and begins to sound, and which of both belongs together.
-import { api } from "../../scripts/api.js";
-import { element } from "./nava_dom.js";
+import { element, post } from "./nava_dom.js";
 import { say, told } from "./nava_words.js";
 
 const WIDTH = 600;
@@ -128,11 +127,7 @@ export class Curves {
   async measure() {
     const { filename, subfolder, type } = this.player.file;
     try {
-      const answer = await api.fetchApi("/nava/curves", {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ filename, subfolder, type }),
-      });
+      const answer = await post("/nava/curves", { filename, subfolder, type });
       return answer.ok ? await answer.json() : await answer.text();
     } catch {
       return "the server does not answer";

@@ -83,14 +83,14 @@ export function addPanel(node, name, height, grows = false) {
   return made;
 }
 
-/** POST to one of the pack's routes; null when the server is away or refuses. */
+/** POST to one of the pack's routes; throws when the server is away. */
+export const post = (route, body) =>
+  api.fetchApi(route, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+/** What a route answers; null when the server is away or refuses. */
 export async function ask(route, body) {
   try {
-    const answer = await api.fetchApi(route, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-    });
+    const answer = await post(route, body);
     return answer.ok ? await answer.json() : null;
   } catch {
     return null;

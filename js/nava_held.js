@@ -4,7 +4,7 @@ import { feed, outputOf } from "./nava_graph.js";
 import { say } from "./nava_words.js";
 
 const COLORS = { picture: "#3aa0d8", sound: "#e0a030" };
-const ENDS = ["NavaDecode", "NavaBestOf", "NavaStoryboard"]; // nodes that make frames of latents: what lies before them is another clip
+export const MAKERS = ["NavaDecode", "NavaBestOf", "NavaStoryboard"]; // nodes that make clips of latents: what lies before them is another clip
 const BAR = 5; // pixels
 const MOST = 6; // spans that are written out
 
@@ -19,7 +19,7 @@ export function marksOf(node, place = 0, seen = new Set()) {
   seen.add(node);
   const all = outputOf(node)?.nava_marks;
   const told = all?.[place] ?? all?.[0];
-  if (ENDS.includes(node.comfyClass)) return told ?? null;
+  if (MAKERS.includes(node.comfyClass)) return told ?? null;
   const behind = (name) => marksOf(feed(node, name)?.source?.node, place, seen);
   if (told) {
     const nothing = { held: [], seams: [] };

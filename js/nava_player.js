@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 import { Curves } from "./nava_curves.js";
 import { addPanel, element, hideWidget, makeRoom, watch } from "./nava_dom.js";
 import { before, nodeAt, outputOf } from "./nava_graph.js";
-import { drawMarks, marksInWords, marksOf } from "./nava_held.js";
+import { drawMarks, MAKERS, marksInWords, marksOf } from "./nava_held.js";
 import { extendClip, nextShot } from "./nava_next.js";
 import { say } from "./nava_words.js";
 
@@ -13,8 +13,6 @@ const HEIGHT = 90;
 const FFT = 512;
 const VIDEO = /\.(mp4|webm|mov|mkv)$/i;
 const PLAYABLE = /\.(mp4|webm|mov|mkv|flac|mp3|opus|ogg|wav|m4a)$/i;
-
-const MAKERS = ["NavaDecode", "NavaBestOf", "NavaStoryboard"]; // what makes the clips that are played
 
 const address = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);

@@ -73,9 +73,9 @@ def read_clip(file: Path) -> ClipFile:
             raise ValueError
         with av.open(str(file), format=kind) as media:
             return decoded(media)
-    except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, TooMuch):
-            raise
+    except TooMuch:
+        raise
+    except (av.FFmpegError, ValueError):
         raise ValueError("this file is no clip that can be read") from None
 
 
@@ -112,8 +112,9 @@ def decoded(media) -> ClipFile:
             # the size at which the meters look: they see the same of it as of the whole
             frames.append(small(torch.from_numpy(frame.to_ndarray())[None].float() / 255))
         else:
-            waves += [torch.from_numpy(f.to_ndarray()) for f in to_float.resample(frame)]
-            heard = sum(w.shape[-1] for w in waves)
+            for part in to_float.resample(frame):
+                waves.append(torch.from_numpy(part.to_ndarray()))
+                heard += waves[-1].shape[-1]
     if waves:
         waves += [torch.from_numpy(f.to_ndarray()) for f in to_float.resample(None)]
     if not frames and not waves:

@@ -4,11 +4,8 @@ import math
 
 import torch
 from aiohttp import web
-from torch import Tensor
 
-from ..nava_core.meters.events import event_strength, pick_events
-from ..nava_core.meters.onsets import STEPS_PER_SECOND, onset_strength, pick_onsets
-from ..nava_core.meters.synchrony import RESOLUTION, per_step, synchrony
+from ..nava_core.meters.synchrony import RESOLUTION, heard, seen, synchrony
 from .aside import Aside
 from .clip_file import PATIENCE, ClipFile, read_clip, saved_file
 from .routes import read_body
@@ -23,18 +20,6 @@ _aside = Aside(
 )
 
 
-def heard(clip: ClipFile, steps: int) -> tuple[list[float], Tensor]:
-    """Seconds at which sounds begin, and the curve, `[steps]`."""
-    strength = onset_strength(clip.waveform, clip.rate)
-    return pick_onsets(strength), per_step(strength, STEPS_PER_SECOND, steps)
-
-
-def seen(clip: ClipFile, steps: int) -> tuple[list[float], Tensor]:
-    """Seconds at which something is seen to happen, and the curve, `[steps]`."""
-    strength = event_strength(clip.frames, clip.fps)
-    return pick_events(strength, clip.fps), per_step(strength, 2 * clip.fps, steps)
-
-
 @torch.inference_mode()
 def describe(clip: ClipFile) -> dict:
     """Both curves, largest value 1, one value per 1 / `per_second`; the events in seconds, their pairs, and the figures.
@@ -46,10 +31,10 @@ def describe(clip: ClipFile) -> dict:
     steps = math.ceil(clip.seconds * RESOLUTION)
     if clip.waveform is None:
         missing = "sound"
-        pictures, events = seen(clip, steps)
+        pictures, events = seen(clip.frames, clip.fps, steps)
     elif clip.frames is None:
         missing = "picture"
-        sounds, onsets = heard(clip, steps)
+        sounds, onsets = heard(clip.waveform, clip.rate, steps)
     else:
         found = synchrony(clip.frames, clip.fps, clip.waveform, clip.rate)
         figures = {name: getattr(found, name) for name in FIGURES}

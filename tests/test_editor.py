@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from editor_page import enter, ours
+from editor_page import enter, ours, set_option
 from shipped import ALL, BY_KEY
 from support import ROOT
 from workflow import load, to_api
@@ -305,7 +305,7 @@ def test_saving_and_loading_keeps_every_value(page):
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_themes_and_zoom(page, theme, zoom):
     """Panels stay inside their nodes and keep readable contrast."""
-    page.evaluate("(t) => window.app.extensionManager.setting.set('Comfy.ColorPalette', t)", theme)
+    set_option(page, "Comfy.ColorPalette", theme)
     open_workflow(page, "nava_text_to_av")
     show(page, "NavaEmptyLatent", zoom)
     wait_for_panel(page, "NavaEmptyLatent", "nava_size", "frames")
@@ -323,12 +323,12 @@ def test_themes_and_zoom(page, theme, zoom):
         return sum(float(v) for v in color[color.index("(") + 1 : color.index(")")].split(",")[:3]) / 3
 
     assert abs(light(colors[0]) - light(colors[1])) > 90, colors
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    set_option(page, "Comfy.ColorPalette", "dark")
 
 
 def test_vue_nodes(page):
     """The same panels where the editor draws nodes with Vue, and the same command in its text areas."""
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_option(page, "Comfy.VueNodes.Enabled", True)
     try:
         open_workflow(page, "nava_text_to_av")
         show(page, "NavaTextEncode", 0.8)
@@ -359,7 +359,7 @@ def test_vue_nodes(page):
             arg=node_id(page, "NavaTextEncode"),
         )
     finally:
-        page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_option(page, "Comfy.VueNodes.Enabled", False)
 
 
 def test_chinese(page, server, browser):

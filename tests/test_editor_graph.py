@@ -4,6 +4,7 @@ import shutil
 
 import clips
 import pytest
+from editor_page import run, set_option
 from shipped import BY_KEY
 from small_set import MINI, MINI_FOLDER, YELLOW_BALL
 from test_editor import open_workflow, shot
@@ -16,9 +17,9 @@ LONG = 300_000  # ms; the machine may be busy
 
 @pytest.fixture(params=[False, True], ids=["canvas", "vue"])
 def renderer(request, editor):
-    editor.evaluate("(v) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', v)", request.param)
+    set_option(editor, "Comfy.VueNodes.Enabled", request.param)
     yield request.param
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    set_option(editor, "Comfy.VueNodes.Enabled", False)
 
 
 def test_copies_keep_their_voices(editor, renderer):
@@ -183,14 +184,14 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     editor.wait_for_function(PLAYER, timeout=LONG)
     assert editor.evaluate("window.shown")[0] == "nava_live", "while it samples, in the place of the result"
     assert editor.evaluate(f"{PLAYER}.element.querySelector('video').src").startswith("http")
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_option(editor, "Comfy.VueNodes.Enabled", True)
     try:
         editor.wait_for_selector(".lg-node .nava-panel video", timeout=LONG)
         editor.wait_for_timeout(500)
         assert editor.locator(".lg-node video").count() == 1, "the host's own player is not shown beside ours"
         shot(editor, "shipped_player_vue")
     finally:
-        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_option(editor, "Comfy.VueNodes.Enabled", False)
 
     before = editor.evaluate("window.app.graphToPrompt().then((p) => Object.keys(p.output).length)")
     editor.evaluate(
@@ -220,8 +221,7 @@ def test_shipped_workflow_shows_plays_and_goes_on(editor):
     editor.evaluate(SET_OUTSIDE, ["prompt_2", "He says <S>second<E>"])
     wait_front(editor, "prompt 2: ")
     shot(editor, "next_shot")
-    outcome = editor.evaluate(RUN)
-    assert outcome[0] == "execution_success", outcome
+    assert run(editor) is None
     seam, whole = 25 / 24, (25 + 25 - 1) / 24  # of both clips, as NavaJoin tells it
     editor.wait_for_function(
         f"(s) => Math.abs({PLAYER}.element.querySelector('video').duration - s) < 0.1", arg=whole, timeout=LONG
@@ -257,7 +257,7 @@ def test_sound_player_and_few_toasts(editor):
     toasts = editor.evaluate("window.toasts")
     assert 2 <= len(toasts) <= 4 and all(len(text) < 320 for text in toasts), toasts
     assert any("more" in text for text in toasts)
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_option(editor, "Comfy.VueNodes.Enabled", True)
     try:
         editor.wait_for_selector(".lg-node .nava-panel audio", timeout=LONG)
         editor.wait_for_timeout(500)
@@ -265,7 +265,7 @@ def test_sound_player_and_few_toasts(editor):
         assert editor.evaluate(f"{shown}.length") == 1, "the host's own player is not shown beside ours"
         shot(editor, "sound_player")
     finally:
-        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_option(editor, "Comfy.VueNodes.Enabled", False)
 
 
 def test_command_toggles_and_stays_where_speech_belongs(editor):
@@ -299,10 +299,6 @@ def test_command_toggles_and_stays_where_speech_belongs(editor):
 
 CURVES = f"{PLAYER}.element.querySelector('canvas[aria-label^=curves]')"
 PRESS = f"(label) => [...{PLAYER}.element.querySelectorAll('button')].find((b) => b.textContent === label).click()"
-RUN = """() => new Promise((done) => {
-    for (const end of ["execution_success", "execution_error"])
-        window.app.api.addEventListener(end, (e) => done([end, e.detail.exception_message]), { once: true });
-    window.app.queuePrompt(0) })"""
 SHOWN = f"""() => {{ const video = {PLAYER}?.element.querySelector('video'); if (!(video?.duration > 0)) return null;
     const query = new URL(video.src).searchParams; return [query.get('subfolder'), query.get('filename'), video.duration] }}"""
 SEEDS = (
@@ -327,8 +323,7 @@ def mini(server):
 def run_and_show(editor, server):
     """Queue the graph; the file that the player shows then, and its length there."""
     before = editor.evaluate(SHOWN)
-    outcome = editor.evaluate(RUN)
-    assert outcome[0] == "execution_success", outcome
+    assert run(editor) is None
     editor.wait_for_function(
         f"(before) => {{ const now = ({SHOWN})(); return now && now[1] !== before }}",
         arg=before and before[1],
@@ -385,7 +380,7 @@ def test_curves_of_a_real_clip_and_its_extension(editor, server, object_info, mi
     editor.wait_for_function(f"{CURVES}.getContext('2d').getImageData(301, 3, 1, 1).data[0] === 255", timeout=LONG)
     at = editor.evaluate(f"{PLAYER}.element.querySelector('video').currentTime")
     assert at == pytest.approx(seconds / 2, abs=0.05), "a click is where the clip goes on playing"
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_option(editor, "Comfy.VueNodes.Enabled", True)
     try:
         editor.wait_for_selector(".lg-node .nava-panel canvas[aria-label^=curves]", timeout=LONG)
         editor.wait_for_timeout(500)
@@ -396,7 +391,7 @@ def test_curves_of_a_real_clip_and_its_extension(editor, server, object_info, mi
         shot(editor, "curves_vue")
         assert inside == [True] * 4, "nothing is cut off"
     finally:
-        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_option(editor, "Comfy.VueNodes.Enabled", False)
     shot(editor, "curves")
 
     editor.evaluate(PRESS, "Extend this clip")

@@ -186,19 +186,29 @@ class Started(Server):
         pass
 
 
+@contextlib.contextmanager
+def serving(*more):
+    """`serve` itself, answering, its ComfyUI's process id, and the port."""
+    port = free_port()
+    command = [sys.executable, str(ROOT / "tools" / "serve.py"), "--port", str(port), *more]
+    with subprocess.Popen(
+        command, env={**os.environ, "NAVA_HOST": str(HOST)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert f"127.0.0.1:{port}" in line, line
+            with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
+                comfy = int(children.read().split()[0])
+            yield process, comfy, port
+        finally:
+            process.kill()  # its ComfyUI is tied to it
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for the child")
 def test_a_killed_worker_and_a_poisonous_job_lose_nothing(server, folder, capsys):
     """`serve`'s ComfyUI is killed under the first job: serve says so, another ComfyUI takes the job up. One job fails."""
     tiny.make(HOST, environment.CACHE / "tiny")
-    port = free_port()
-    serve = subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "serve.py"), "--port", str(port), "--models", str(environment.CACHE / "tiny")],
-        env={**os.environ, "NAVA_HOST": str(HOST)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        assert f"127.0.0.1:{port}" in serve.stdout.readline()
-        with open(f"/proc/{serve.pid}/task/{serve.pid}/children") as children:
-            comfy = int(children.read().split()[0])
+    with serving("--models", str(environment.CACHE / "tiny")) as (serve, comfy, port):
         lines = [{"prompt": f"Rain, {n}.", "seed": n, **SHORT} for n in range(2)]
         lines.insert(1, {"prompt": "<S>never closed", "seed": 9, **SHORT})
         batch = batch_of(folder, *lines)
@@ -217,8 +227,6 @@ def test_a_killed_worker_and_a_poisonous_job_lose_nothing(server, folder, capsys
         killer.join()
         text = serve.communicate(timeout=60)[0]
         assert serve.returncode == 1 and "ComfyUI ended by itself (exit status -9)" in text
-    finally:
-        serve.kill()
     found = batch.write_report()
     assert [f["state"] for f in found] == ["made", "failed", "made"] and [f.get("seed") for f in found] == [0, None, 1]
     assert "NavaTextEncode, prompt: a spoken line is never closed" in found[1]["error"]
@@ -255,38 +263,12 @@ def test_lines_without_a_place_stop_before_anything_is_made(server, folder):
     assert {f["state"] for f in batch.write_report()} == {"not made"} and not list(batch.notes.glob("*"))
 
 
-@pytest.fixture
-def served(tmp_path):
-    """`serve` itself, answering, and its ComfyUI's process id."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "serve.py"), "--port", str(port)],
-        env={**os.environ, "NAVA_HOST": str(HOST)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    line = process.stdout.readline()
-    assert f"127.0.0.1:{port}" in line, line
-    with open(f"/proc/{process.pid}/task/{process.pid}/children") as children:
-        comfy = int(children.read().split()[0])
-    yield process, comfy, port
-    for pid in (comfy, process.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for the child")
-def test_serve_ends_well(served):
+def test_serve_ends_well():
     """Told to stop. What it does when its ComfyUI dies is seen above."""
-    process, comfy, port = served
-    process.send_signal(signal.SIGTERM)
-    assert "Stopped" in process.communicate(timeout=60)[0]
-    for _ in range(50):
-        try:
-            os.kill(comfy, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.2)
-    else:
-        pytest.fail("ComfyUI still runs")
+    with serving() as (process, comfy, port):
+        process.send_signal(signal.SIGTERM)
+        assert "Stopped" in process.communicate(timeout=60)[0]
+        until(lambda: not runs(comfy), seconds=10)
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)

@@ -1,6 +1,7 @@
 """Writing prompts in the real editor, drawn on the canvas and by Vue: names, ends of lines, rewriting, the cast."""
 
 import pytest
+from editor_page import set_option
 from shipped import BY_KEY
 from support import ROOT
 from workflow import load
@@ -11,9 +12,7 @@ SHOTS = ROOT / ".cache" / "screenshots"
 @pytest.fixture(params=["canvas", "vue"])
 def drawn(editor, request):
     """The text workflow, with a cast and a rewriting beside it."""
-    editor.evaluate(
-        "(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param == "vue"
-    )
+    set_option(editor, "Comfy.VueNodes.Enabled", request.param == "vue")
     document = load(BY_KEY["nava_text_to_av"].open_path)
     document["extra"].pop("nava")
     editor.evaluate("(d) => window.app.loadGraphData(d, true, true, null)", document)
@@ -63,7 +62,7 @@ def drawn(editor, request):
     yield editor, request.param
     SHOTS.mkdir(parents=True, exist_ok=True)
     editor.screenshot(path=str(SHOTS / f"prompts_{request.param}.png"))
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    set_option(editor, "Comfy.VueNodes.Enabled", False)
 
 
 def look_at(editor, kind):

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from editor_page import open_document, run, set_option
 from shipped import ALL, BLUEPRINTS, BY_KEY
 from test_editor import shot
 from tiny import FILES
@@ -12,10 +13,6 @@ from workflow import load, to_api
 from nava_core import prompt as prompts
 from nava_core.sizes import check_side
 from nava_core.voice import doubts
-
-
-def open_in(editor, document):
-    editor.evaluate("(d) => window.app.loadGraphData(d, true, true, null, { openSource: 'template' })", document)
 
 
 def queued(editor):
@@ -62,7 +59,7 @@ def test_a_blueprint_is_a_node_of_the_search(editor, object_info):
 def test_editor_queues_what_the_file_says(editor, object_info, flow):
     document = load(flow.path)
     document["extra"].pop("nava")  # without files chosen for this server
-    open_in(editor, document)
+    open_document(editor, document)
     theirs, ours = queued(editor), to_api(document, object_info)
     assert set(theirs) == set(ours)
     for node_id, node in ours.items():
@@ -78,7 +75,7 @@ def test_editor_queues_what_the_file_says(editor, object_info, flow):
 
 @pytest.mark.parametrize("form", ["path", "open_path"])
 def test_files_that_are_here_are_chosen_and_said(editor, form):
-    open_in(editor, load(getattr(BY_KEY["nava_two_shots"], form)))
+    open_document(editor, load(getattr(BY_KEY["nava_two_shots"], form)))
     prompt = queued(editor)
     assert of_kind(prompt, "NavaModelLoader")[0]["model_name"] == "nava_tiny.safetensors"
     assert of_kind(prompt, "LTXVAudioVAELoader")[0]["ckpt_name"] == "nava_tiny_ltx_audio_vae.safetensors"
@@ -100,9 +97,9 @@ def test_choosing_a_file_that_is_here_clears_its_frame(editor):
     """The shipped names are not here; nodes say so until others are chosen, on the widgets that stand outside."""
     document = load(BY_KEY["nava_text_to_av"].path)
     document["extra"].pop("nava")  # without files chosen for this server
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_option(editor, "Comfy.VueNodes.Enabled", True)
     try:
-        open_in(editor, document)
+        open_document(editor, document)
         editor.wait_for_function(f"({MISSING})().length === 4", timeout=60_000)
         editor.keyboard.press("Escape")  # what a first visit lays over the canvas
         chooser = editor.locator(".lg-node:has(.nava-front)").get_by_role("combobox", name="model", exact=True)
@@ -113,18 +110,18 @@ def test_choosing_a_file_that_is_here_clears_its_frame(editor):
         assert chooser.get_attribute("aria-invalid") != "true"
         assert of_kind(queued(editor), "NavaModelLoader")[0]["model_name"] == FILES["diffusion_models"]
         saved = editor.evaluate("window.app.graph.serialize()")
-        open_in(editor, saved)
+        open_document(editor, saved)
         editor.wait_for_timeout(2000)
         assert "NAVA.safetensors" not in [m["name"] for m in editor.evaluate(MISSING)], "nor does it come back"
     finally:
-        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_option(editor, "Comfy.VueNodes.Enabled", False)
 
 
 def test_app_mode_lays_out_what_matters(editor):
     """The user's texts, size, seed and the result, without nodes; also where Vue draws nodes."""
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_option(editor, "Comfy.VueNodes.Enabled", True)
     try:
-        open_in(editor, load(BY_KEY["nava_text_to_av"].path))
+        open_document(editor, load(BY_KEY["nava_text_to_av"].path))
         editor.wait_for_timeout(1000)
         editor.evaluate("window.app.extensionManager.command.execute('Comfy.ToggleLinear')")
         editor.wait_for_selector("[data-testid^=linear-]", timeout=60_000)
@@ -136,18 +133,18 @@ def test_app_mode_lays_out_what_matters(editor):
         assert "nava_tiny" not in shown, "no model files among them"
     finally:
         editor.evaluate("window.app.extensionManager.command.execute('Comfy.ToggleLinear')")
-        editor.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_option(editor, "Comfy.VueNodes.Enabled", False)
 
 
 def test_what_was_saved_since_is_left_alone(editor):
-    open_in(editor, load(BY_KEY["nava_text_to_av"].path))
+    open_document(editor, load(BY_KEY["nava_text_to_av"].path))
     saved = editor.evaluate(
         """() => { const n = window.app.graph.nodes.find((n) => n.isSubgraphNode?.());
             n.widgets.find((w) => w.name === "model_name").value = "mine.safetensors";
             n.widgets.find((w) => w.name === "seconds").value = 2;
             return window.app.graph.serialize() }"""
     )
-    open_in(editor, saved)
+    open_document(editor, saved)
     prompt = queued(editor)
     assert of_kind(prompt, "NavaModelLoader")[0]["model_name"] == "mine.safetensors"
     assert of_kind(prompt, "NavaEmptyLatent")[0]["seconds"] == 2
@@ -155,10 +152,10 @@ def test_what_was_saved_since_is_left_alone(editor):
 
 def test_chinese_editor_shows_chinese(editor):
     # the editor fetches all node names again after a change of language, then opens the current graph once more
-    editor.evaluate("window.app.extensionManager.setting.set('Comfy.Locale', 'zh')")
+    set_option(editor, "Comfy.Locale", "zh")
     try:
         for _ in range(20):
-            open_in(editor, load(BY_KEY["nava_dialogue_two_voices"].path))
+            open_document(editor, load(BY_KEY["nava_dialogue_two_voices"].path))
             editor.wait_for_timeout(1000)
             if editor.evaluate("window.app.graph.nodes.some((n) => n.title === '双人对话')"):
                 break
@@ -174,7 +171,7 @@ def test_chinese_editor_shows_chinese(editor):
         assert of_kind(queued(editor), "NavaVoice")[0]["name"] == "安娜"
         panels_speak_chinese(editor)
     finally:
-        editor.evaluate("window.app.extensionManager.setting.set('Comfy.Locale', 'en')")
+        set_option(editor, "Comfy.Locale", "en")
 
 
 def panels_speak_chinese(editor):
@@ -188,13 +185,8 @@ def panels_speak_chinese(editor):
             n.widgets.find((w) => w.label === "台词").value = "no colon" }"""
     )
     editor.wait_for_function(f"({panel}).includes('第 1 行“no colon”：请写成')", timeout=60_000)
-    ended = editor.evaluate(  # and so does what the editor itself says of a run that failed
-        """() => new Promise((done) => {
-            for (const end of ["execution_success", "execution_error"])
-                window.app.api.addEventListener(end, (e) => done([end, e.detail.exception_message]), { once: true });
-            window.app.queuePrompt(0) })"""
-    )
-    assert ended[0] == "execution_error" and "第 1 行“no colon”：请写成" in ended[1], ended
+    error = run(editor)  # and so does what the editor itself says of a run that failed
+    assert error and "第 1 行“no colon”：请写成" in error, error
     editor.get_by_role("button", name="查看详情").click(timeout=60_000)
     editor.wait_for_function("document.body.textContent.split('第 1 行“no colon”：请写成').length > 2", timeout=60_000)
     shot(editor, "error_chinese")

@@ -6,6 +6,11 @@ from pathlib import Path
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]  # fmt: skip
 READY = "window.app?.extensionManager && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 500"
+RUN = """() => new Promise((done) => {
+  for (const end of ["execution_success", "execution_error"])
+    window.app.api.addEventListener(end, (e) => done(e.detail.exception_message ?? null), { once: true });
+  window.app.queuePrompt(0);
+})"""
 
 
 def chromium() -> str | None:
@@ -24,7 +29,7 @@ def enter(page, address: str) -> None:
     page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
     page.goto(f"http://{address}/")
     page.wait_for_function(READY, timeout=180_000)
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.TutorialCompleted', true)")
+    set_option(page, "Comfy.TutorialCompleted", True)
 
 
 def ours(complaints: list[str]) -> list[str]:
@@ -41,6 +46,11 @@ def open_document(page, document: dict, name: str | None = None) -> None:
     page.evaluate(
         "([d, name]) => window.app.loadGraphData(d, true, true, name, { openSource: 'template' })", [document, name]
     )
+
+
+def run(page) -> str | None:
+    """Queue the open workflow and wait for its end; the message of its error, or None."""
+    return page.evaluate(RUN)
 
 
 def save_picture(page, path: Path, quality: int = 82) -> None:

@@ -19,7 +19,7 @@ import environment
 import small_set
 import tiny
 from comfy_server import Server
-from editor_page import enter, launch, open_document, ours, save_picture, set_option
+from editor_page import enter, launch, open_document, ours, run, save_picture, set_option
 from PIL import Image, ImageDraw
 from playwright.sync_api import Error, sync_playwright
 from shipped import ALL, BY_KEY
@@ -116,13 +116,8 @@ CLOSE_OTHERS = """async () => {
 SETTLED = """() => { const text = [...document.querySelectorAll(".nava-panel")].filter((p) => p.offsetParent).map((p) => p.innerText).join();
   const same = text === window.lookText && [...document.images].every((i) => i.complete);
   window.lookText = text; return same && text.trim() !== "" }"""
-RUN = """(steps) => new Promise((done) => {
-  const { app } = window, host = app.graph.nodes.find((n) => n.isSubgraphNode?.());
-  for (const w of host.widgets) if (/^steps/.test(w.name)) { w.value = steps; w.callback?.(steps); }
-  for (const end of ["execution_success", "execution_error"])
-    app.api.addEventListener(end, (e) => done(end === "execution_success" ? "" : `failed: ${e.detail.exception_message}`), { once: true });
-  app.queuePrompt(0);
-})"""
+SET_STEPS = """(steps) => { const host = window.app.graph.nodes.find((n) => n.isSubgraphNode?.());
+  for (const w of host.widgets) if (/^steps/.test(w.name)) { w.value = steps; w.callback?.(steps); } }"""
 PLAYS = """() => { const n = window.app.graph.nodes.find((n) => n.constructor?.nodeData?.output_node);
   const p = n.widgets.find((w) => w.name === "nava_player")?.element, m = p?.querySelector("video, audio");
   const r = p?.getBoundingClientRect();
@@ -196,7 +191,9 @@ class Eyes:
         self.prepare(language, size, renderer)
         set_option(self.page, "Comfy.ColorPalette", theme)
         self.open(key)
-        fault = self.page.evaluate(RUN, STEPS)
+        self.page.evaluate(SET_STEPS, STEPS)
+        error = run(self.page)
+        fault = None if error is None else f"failed: {error}"
         if not fault:
             try:
                 self.page.wait_for_function(PLAYS, timeout=60_000)

@@ -148,13 +148,18 @@ def text(g: Graph, clip: tuple, english: str, chinese: str, title: str | None = 
     return node
 
 
+def guidance(g: Graph, files: dict[str, tuple], prompt: int, shared: tuple = ()) -> tuple[int, tuple]:
+    """Guider, schedule and solver; (guider, (schedule, solver)). shared: those of a shot before."""
+    model, heard = files["model"], {k: files[k] for k in ("audio_vae",) if k in files}
+    guider = g.add("NavaGuider", model=model, positive=(prompt, 0), negative=(prompt, 1), **heard)
+    return guider, shared or (g.add("NavaScheduler", model=model), g.add("NavaSamplerSelect"))
+
+
 def sampling(
     g: Graph, files: dict[str, tuple], prompt: int, latent: tuple, seed: int = 1, shared: tuple = ()
 ) -> tuple[int, int, tuple]:
-    """Guider, schedule, solver, noise and sampler; (sampler, noise, (schedule, solver)). shared: those of a shot before."""
-    model, heard = files["model"], {k: files[k] for k in ("audio_vae",) if k in files}
-    guider = g.add("NavaGuider", model=model, positive=(prompt, 0), negative=(prompt, 1), **heard)
-    sigmas, solver = shared or (g.add("NavaScheduler", model=model), g.add("NavaSamplerSelect"))
+    """As `guidance`, with noise and sampler; (sampler, noise, (schedule, solver))."""
+    guider, (sigmas, solver) = guidance(g, files, prompt, shared)
     noise = g.add("RandomNoise", noise_seed=seed)
     sampler = g.add(
         "SamplerCustomAdvanced", noise=(noise, 0), guider=(guider, 0), sampler=(solver, 0), sigmas=(sigmas, 0),
@@ -168,9 +173,10 @@ def promote_sampling(g: Graph, noise: int, steps: int) -> None:
     g.promote(noise, "noise_seed", "seed", "种子")
 
 
-def save_video(g: Graph, source: int, fps: tuple, prefix: str, audio: bool = True) -> None:
-    sound = {"audio": (source, 1)} if audio else {}
-    video = g.add("CreateVideo", images=(source, 0), fps=fps, **sound)
+def save_video(g: Graph, source: int, fps: tuple, prefix: str, audio: bool = True, first: int = 0) -> None:
+    """first: the output of `source` that is the pictures; the next one is the sound."""
+    sound = {"audio": (source, first + 1)} if audio else {}
+    video = g.add("CreateVideo", images=(source, first), fps=fps, **sound)
     g.column("Save")
     g.add("SaveVideo", outside="result", video=(video, 0), filename_prefix=prefix, **CODEC)
 
@@ -231,18 +237,13 @@ def best_of(g: Graph) -> None:
     g.column("Size and length")
     latent = g.add("NavaEmptyLatent")
     g.column("Sampling")
-    guider = g.add(
-        "NavaGuider", model=files["model"], positive=(prompt, 0), negative=(prompt, 1), audio_vae=files["audio_vae"]
-    )
-    steps, solver = g.add("NavaScheduler", model=files["model"]), g.add("NavaSamplerSelect")
+    guider, (steps, solver) = guidance(g, files, prompt)
     g.column("Many seeds, the best kept")
     best = g.add(
         "NavaBestOf", guider=(guider, 0), sampler=(solver, 0), sigmas=(steps, 0), latent_image=(latent, 0),
         video_vae=files["video_vae"], audio_vae=files["audio_vae"], noise_seed=1,
     )  # fmt: skip
-    video = g.add("CreateVideo", images=(best, 1), audio=(best, 2), fps=(best, 3))
-    g.column("Save")
-    g.add("SaveVideo", outside="result", video=(video, 0), filename_prefix="video/NAVA_best", **CODEC)
+    save_video(g, best, (best, 3), "video/NAVA_best", first=1)
     g.add("PreviewAny", "All seeds, the best first", "所有种子，最好的在前", outside="table", source=(best, 5))
     g.promote(prompt, "prompt", "prompt", "提示词")
     promote_size(g, latent)
@@ -730,10 +731,7 @@ def storyboard(g: Graph) -> None:
     prompt = g.add("NavaTextEncode", clip=files["clip"], prompt="Each shot's own prompt takes this place.")
     latent = g.add("NavaEmptyLatent", seconds=5.0)
     g.column("Sampling")
-    guider = g.add(
-        "NavaGuider", model=files["model"], positive=(prompt, 0), negative=(prompt, 1), audio_vae=files["audio_vae"]
-    )
-    sigmas, solver = g.add("NavaScheduler", model=files["model"]), g.add("NavaSamplerSelect")
+    guider, (sigmas, solver) = guidance(g, files, prompt)
     g.column("Shots")
     board = g.add(
         "NavaStoryboard", guider=(guider, 0), sampler=(solver, 0), sigmas=(sigmas, 0), latent=(latent, 0),

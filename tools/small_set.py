@@ -6,9 +6,9 @@ random one.
 """
 
 import filecmp
-import os
 import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import tiny
@@ -55,14 +55,10 @@ class SmallSet:
         if self is RANDOM:
             return tiny.make(host, models)
         for folder, name in self.files.items():
-            target = models / folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            source, target = MINI_FOLDER / name, models / folder / name
             # a set trained further has files of the same sizes
-            if target.exists() and filecmp.cmp(target, MINI_FOLDER / name, shallow=False):
-                continue
-            part = target.with_suffix(f".{os.getpid()}.part")
-            shutil.copyfile(MINI_FOLDER / name, part)
-            part.replace(target)
+            if not target.exists() or not filecmp.cmp(target, source, shallow=False):
+                tiny.put(target, partial(shutil.copyfile, source))
 
     def apply(self, document: dict, object_info: dict) -> None:
         """Let an editor workflow run on this set: its files, size, length, steps, and the texts it knows."""

@@ -113,33 +113,30 @@ def video_vae(host: Path) -> dict[str, torch.Tensor]:
     return random_like({k: tuple(v.shape) for k, v in vae.state_dict().items()}, seed=3)
 
 
+def put(path: Path, write) -> None:
+    """`write(part)` makes a file; it appears under its name only when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")  # another process may be writing it too
+    write(part)
+    part.replace(path)
+
+
 def make(host: Path, models: Path) -> None:
-    """Write the files that are not there yet; each appears under its name only when complete."""
+    """Write the files that are not there yet."""
 
-    def target(kind: str) -> Path:
-        (models / kind).mkdir(parents=True, exist_ok=True)
-        return models / kind / FILES[kind]
-
-    def write(kind: str, make_weights) -> None:
-        path = target(kind)
-        if path.exists():
-            return
-        weights, metadata = make_weights()
-        part = path.with_suffix(f".{os.getpid()}.part")  # another process may be writing it too
+    def save(part: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
         save_file({k: v.contiguous() for k, v in weights.items()}, part, metadata)
-        part.replace(path)
 
-    def copy(kind: str, source: str) -> None:
-        if not target(kind).exists():
-            part = target(kind).with_suffix(f".{os.getpid()}.part")
-            shutil.copyfile(DATA / source, part)
-            part.replace(target(kind))
-
-    write("diffusion_models", transformer)
-    write("text_encoders", lambda: (text_encoder(), {}))
-    write("vae", lambda: (video_vae(host), {}))
-    copy("checkpoints", "ltx_audio_vae_tiny.safetensors")
-    copy("audio_encoders", "redimnet_tiny.pt")
+    for kind, write in {
+        "diffusion_models": lambda part: save(part, *transformer()),
+        "text_encoders": lambda part: save(part, text_encoder(), {}),
+        "vae": lambda part: save(part, video_vae(host), {}),
+        "checkpoints": lambda part: shutil.copyfile(DATA / "ltx_audio_vae_tiny.safetensors", part),
+        "audio_encoders": lambda part: shutil.copyfile(DATA / "redimnet_tiny.pt", part),
+    }.items():
+        path = models / kind / FILES[kind]
+        if not path.exists():
+            put(path, write)
 
 
 def make_inputs(folder: Path) -> None:

@@ -25,30 +25,32 @@ def train(config: dict, folder: Path) -> None:
     runs = Path(config["runs"])
     folder.mkdir(parents=True, exist_ok=True)
 
-    def trained(part: str, *results: str) -> list[Path]:
-        """The results of a part's trainings, or none where the part stays."""
-        paths = [runs / result for result in results]
-        if all(path.exists() for path in paths):
-            return paths
+    def newest(part: str, result: str) -> Path:
+        """What a training of the part made, or where that is not on this machine the part as it lies in `folder`."""
+        if (runs / result).exists():
+            return runs / result
         if not (folder / NAMES[part]).exists():
-            raise FileNotFoundError(f"neither {' and '.join(map(str, paths))} nor {folder / NAMES[part]} is there")
-        print(f"{NAMES[part]} stays as it is")
-        return []
+            raise FileNotFoundError(f"neither {runs / result} nor {folder / NAMES[part]} is there")
+        print(f"{runs / result} is not there: what {NAMES[part]} has of it stays")
+        return folder / NAMES[part]
 
     for part, result in {
         "transformer": f"{config['transformer']}/transformer.safetensors",
         "text": f"{config['transformer']}/umt5.safetensors",
         "voice": "mini_voice_encoder/redimnet.pt",
     }.items():
-        for path in trained(part, result):
+        if (path := newest(part, result)) != folder / NAMES[part]:
             shutil.copyfile(path, folder / NAMES[part])
-    halves = []
-    for half in ("encoder", "decoder"):
-        result = runs / config.get(f"video_{half}", f"mini_video_{half}") / f"{half}.safetensors"
-        halves.append(result if result.exists() else folder / NAMES["video"])
+    halves = [
+        newest("video", f"{config.get(f'video_{half}', f'mini_video_{half}')}/{half}.safetensors")
+        for half in ("encoder", "decoder")
+    ]
     if halves != [folder / NAMES["video"]] * 2:
         video.join(*halves, folder / NAMES["video"])
-    if sounds := trained("audio", "mini_audio_vae/autoencoder.safetensors", "mini_vocoder/vocoder.safetensors"):
+    sounds = [
+        newest("audio", r) for r in ("mini_audio_vae/autoencoder.safetensors", "mini_vocoder/vocoder.safetensors")
+    ]
+    if folder / NAMES["audio"] not in sounds:
         vae = ltx.build(config["audio"])
         for module, path in zip((vae.autoencoder, vae.vocoder), sounds, strict=True):
             module.load_state_dict(load_file(path))

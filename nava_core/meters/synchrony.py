@@ -89,6 +89,18 @@ def per_step(strength: Tensor, per_second: float, steps: int) -> Tensor:
     return curve / strength.max().clamp(min=1e-8)
 
 
+def seen(frames: Tensor, fps: float, steps: int) -> tuple[list[float], Tensor]:
+    """Seconds at which something is seen to happen, and how much, `[steps]` at RESOLUTION, largest 1."""
+    strength = event_strength(frames, fps)
+    return pick_events(strength, fps), per_step(strength, 2 * fps, steps)
+
+
+def heard(waveform: Tensor, sample_rate: int, steps: int) -> tuple[list[float], Tensor]:
+    """Seconds at which sounds begin, and how much, as `seen` has it."""
+    strength = onset_strength(waveform, sample_rate)
+    return pick_onsets(strength), per_step(strength, STEPS_PER_SECOND, steps)
+
+
 def synchrony(frames: Tensor, fps: float, waveform: Tensor, sample_rate: int, within: float | None = None) -> Synchrony:
     """Measure `frames [T, H, W, C]` (0..1) at `fps` against `waveform [C, N]` that begins with the first frame.
 
@@ -98,8 +110,9 @@ def synchrony(frames: Tensor, fps: float, waveform: Tensor, sample_rate: int, wi
     check_frames(frames, fps)
     check_waveform(waveform, sample_rate)
     within = max(1 / fps, FRAME) if within is None else within
-    event, onset = event_strength(frames, fps), onset_strength(waveform, sample_rate)
-    pictures, sounds = pick_events(event, fps), pick_onsets(onset)
+    steps = math.ceil(max(frames.shape[0] / fps, waveform.shape[-1] / sample_rate) * RESOLUTION)
+    pictures, event_curve = seen(frames, fps, steps)
+    sounds, onset_curve = heard(waveform, sample_rate, steps)
     pairs = match(sounds, pictures, within)
     hits, notes = len(pairs), []
     if frames.shape[0] / fps < 0.25:
@@ -108,8 +121,6 @@ def synchrony(frames: Tensor, fps: float, waveform: Tensor, sample_rate: int, wi
         notes.append("no sound begins anywhere" if waveform.abs().max() > 1e-4 else "there is only silence")
     if not pictures:
         notes.append("nothing is seen to happen: the picture is still, or moves evenly")
-    steps = math.ceil(max(frames.shape[0] / fps, waveform.shape[-1] / sample_rate) * RESOLUTION)
-    onset_curve, event_curve = per_step(onset, STEPS_PER_SECOND, steps), per_step(event, 2 * fps, steps)
     lag = sharpness = correlation = None
     if sounds and pictures:
         a, b = blurred(onset_curve), blurred(event_curve)
