@@ -31,7 +31,9 @@ def test_the_bench_for_cards_runs_through(nava, monkeypatch):
     """On the CPU, on a small model: every row that does not need a card is made, and what takes too long is named."""
     import time
 
+    import card
     import card_bench
+    import card_rows
     import torch
 
     from nava_core import NavaConfig
@@ -46,13 +48,13 @@ def test_the_bench_for_cards_runs_through(nava, monkeypatch):
         text_dim=32,
         text_len=16,
     )
-    inside = card_bench.inside_comfyui(cpu=True)
-    monkeypatch.setattr(card_bench, "matrix_rate", lambda *_: 1e9)
-    card = card_bench.Card("cpu", time.monotonic() + 300, torch.float32)
+    inside = card.inside_comfyui(cpu=True)
+    monkeypatch.setattr(card_rows, "matrix_rate", lambda *_: 1e9)
+    here = card.Card("cpu", time.monotonic() + 300, torch.float32)
     kept = []
     report = card_bench.measure(
         inside,
-        card,
+        here,
         small,
         {"small": (2, 4, 4), "large": (3, 4, 4)},
         keep=lambda r: kept.append(len(r["speed"])),
@@ -68,6 +70,6 @@ def test_the_bench_for_cards_runs_through(nava, monkeypatch):
     assert errors["bf16, pytorch"] == 0  # on the CPU it is float32
     assert 0 < errors["int8, pytorch"] < errors["fp8_fast, pytorch"] < 0.1
     assert all(row["ms_per_pass"] > 0 for row in report["speed"]) and kept[-1] == len(made)
-    late = card_bench.measure(inside, card_bench.Card("cpu", 0.0, torch.float32), small, {"small": (2, 4, 4)})
+    late = card_bench.measure(inside, card.Card("cpu", 0.0, torch.float32), small, {"small": (2, 4, 4)})
     assert late["left_out"] == ["ceilings", "attention back ends", "float32", "bf16", "fp8", "int8", "fp8_fast"]
     assert late["complete"] is False
