@@ -10,12 +10,14 @@ from ..nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, ClipLength, la
 from ..nava_core.spans import clip_seconds
 from .formats import streams_of, with_streams
 from .graph import tell
-from .masks import WAYS, hold_value
+from .masks import HARD, SOFT, WAYS, hold_value
 
 OVERLAP = (
     "nava_overlap"  # in what NavaExtend gives as `before`: latent frames and audio steps that the next clip repeats
 )
 SEAMS = "nava_seams"  # there too: the seconds at which clips of it went on
+# Softly, but for the first latent frame: the model was trained with that one alone clean (first picture to video).
+CLEAN_START = "clean start"
 # A second is a whole number of latent frames and of audio steps: a cut there keeps picture and sound together.
 FRAMES_A_SECOND = FPS // FRAMES_PER_LATENT
 
@@ -34,7 +36,7 @@ class NavaExtend(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The finished clip, from a sampler; or NAVA Video to Latent with NAVA Sound to Latent."),
                 io.Float.Input("seconds", default=5.0, min=0.1, max=30.0, step=0.1, tooltip="How much longer the clip gets."),
                 io.Float.Input("overlap", default=1.0, min=0.1, max=10.0, step=0.1, tooltip="How many seconds of the clip's end the model sees and keeps, at least. More: it goes on more smoothly, but they are sampled too, which takes time."),
-                io.Combo.Input("way", options=list(WAYS), default=WAYS[0], tooltip="soft (recommended): it gets as much noise as the rest at every step. hard (experimental): the model is told that it has none. See NAVA Hold."),
+                io.Combo.Input("way", options=[CLEAN_START, *WAYS], default=CLEAN_START, tooltip="clean start (recommended): its first four frames have no noise, as a first picture in training; the rest of it gets as much as all else at every step. soft: all of it does. hard (experimental): the model is told that none of it has noise. See NAVA Hold."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="For how much of sampling the clip's end is held. 1: to the end. Less: the last steps may change it, and the clips are crossfaded."),
                 io.Latent.Input("before", optional=True, tooltip="From the NAVA Extend that made this clip, when a clip is extended again."),
             ],
@@ -75,12 +77,14 @@ def continued(latent: dict, seconds: float, overlap: float, way: str, strength: 
     """A LATENT that begins with a clip's end, held, and how many latent frames and audio steps of it repeat (None: no such stream)."""
     picture, sound = heard(latent)
     frames, steps = cut(picture, sound, overlap)
-    value = hold_value(way, strength)
+    value = hold_value(SOFT if way == CLEAN_START else way, strength)
     repeated = tuple(None if s is None else s.shape[2] - c for s, c in ((picture, frames), (sound, steps)))
     picture_mask = sound_mask = length = None
     if picture is not None:
         length = ClipLength(repeated[0] + latent_frames_more(seconds))
         picture, picture_mask = begun(picture[:, :, frames:], length.latent_frames, value)
+        if way == CLEAN_START:
+            picture_mask[:, :, :1] = hold_value(HARD, strength)
     if sound is not None:
         total = repeated[1] + max(1, round(seconds * AUDIO_RATE)) if length is None else length.audio_steps
         sound, sound_mask = begun(sound[:, :, steps:], total, value)

@@ -28,11 +28,10 @@ from ..nava_core.sizes import FPS, FRAMES_PER_LATENT, ClipLength
 from ..nava_core.spans import clip_seconds
 from ..nava_core.storyboard import StoryboardError, parse
 from .cast import NavaCastType
-from .extend import begun, continued
+from .extend import CLEAN_START, begun, continued
 from .formats import masks_of, streams_of, with_streams
 from .guide import NavaGuidance, check_text
 from .marks import MARKS
-from .masks import SOFT
 from .picture import decode_picture
 from .sound import decode_sound
 from .text import NavaTextEncode, tokenize
@@ -110,7 +109,7 @@ class NavaStoryboard(io.ComfyNode):
         for number, shot in enumerate(board):
             chain = previous.name if shot.goes_on else ""
             # the first picture is part of the settings; the key of a shot that goes on holds those before it
-            made_of = (settings, shot, overlap if shot.goes_on else 0, seed + number, chain, number == 0)
+            made_of = (settings, shot, (overlap, CLEAN_START) if shot.goes_on else 0, seed + number, chain, number == 0)
             key = hashlib.sha256(repr(made_of + called(shot.prompt, cast, voices)).encode())
             file = folder / f"shot_{number + 1:03}_{key.hexdigest()[:16]}.safetensors"
             if not file.exists():
@@ -218,7 +217,7 @@ def fingerprint(guider: NavaGuidance, sampler, sigmas, latent: dict, voices: dic
 def begin(latent: dict, shot, number: int, previous: Path | None, overlap: float) -> tuple[dict, tuple[int, int]]:
     """What a shot is sampled from, and how many latent frames and audio steps of it repeat the shot before."""
     if shot.goes_on:
-        return continued(read(previous), shot.seconds, overlap, SOFT, 1.0)
+        return continued(read(previous), shot.seconds, overlap, CLEAN_START, 1.0)
     length = ClipLength.nearest(shot.seconds * FPS)
     picture, sound = streams_of(latent)
     first = picture[:, :, :1] if number == 0 else picture[:, :, :0]

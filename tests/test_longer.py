@@ -83,7 +83,7 @@ def test_guides_come_back_exactly(nava, model):
         assert not (out[:, :, 1:-1] == given[:, :, 1:-1]).any()
 
 
-def extend(nava, latent, seconds=1.0, overlap=0.5, way="soft", strength=1.0, before=None):
+def extend(nava, latent, seconds=1.0, overlap=0.5, way="clean start", strength=1.0, before=None):
     return nava("extend").NavaExtend.execute(latent, seconds, overlap, way, strength, before).args
 
 
@@ -97,9 +97,16 @@ def test_extended_twice_and_joined(nava, model):
     assert torch.equal(video[:, :, :7], clip["samples"].unbind()[0][:, :, 6:])
     assert torch.equal(sound[:, :, :26], clip["samples"].unbind()[1][:, :, 25:51])
     masks = [m.amax((0, 1, 3) if m.ndim == 4 else (0, 1, 3, 4)) for m in next_["noise_mask"].unbind()]
-    assert masks[0].tolist() == [-1] * 7 + [1] * 6 and masks[1].tolist() == [-1] * 26 + [1] * 26, (
+    assert masks[0].tolist() == [0] + [-1] * 6 + [1] * 6 and masks[1].tolist() == [-1] * 26 + [1] * 26, (
         "the last step lasts beyond the picture"
     )
+    for way, strength, held in (
+        ("soft", 1.0, [-1] * 7),
+        ("hard", 1.0, [0] * 7),
+        ("clean start", 0.5, [-1.5] + [-0.5] * 6),
+    ):
+        mask = extend(nava, clip, way=way, strength=strength)[0]["noise_mask"].unbind()[0]
+        assert mask[0, 0, :, 0, 0].tolist() == held + [1] * 6
     made = {"samples": guided(nava, model, next_)}
     whole = nava("extend").joined(before, made)["samples"].unbind()
     assert seconds == pytest.approx(ClipLength(19).seconds) and whole[0].shape[2] == 19
@@ -184,12 +191,18 @@ def test_seams_are_measured_against_everywhere_else():
     tone = 0.1 * torch.sin(2 * torch.pi * 440 * torch.arange(2 * rate) / rate)[None]
     calm = seam(even, 24, tone, rate, [24])
     assert calm["picture"] == pytest.approx(1, abs=0.01) and calm["picture_elsewhere"] == pytest.approx(1, abs=0.01)
+    assert calm["picture_groups"] == pytest.approx(1, abs=0.01)
     assert calm["loudness"] < 0.1 and calm["loudness_elsewhere"] < 0.1
     jumps, louder = even.clone(), tone.clone()
     jumps[24:] += 0.5
     louder[:, rate:] *= 4
     found = seam(jumps, 24, louder, rate, [24])
     assert found["picture"] > 50 and found["picture_elsewhere"] == pytest.approx(1, abs=0.01)
+    assert found["picture_groups"] == pytest.approx(1, abs=0.01)
+    # more changes between groups of four, and as much at the seam
+    grouped = even + (torch.arange(48) // 4 * 0.2)[:, None, None, None]
+    found_so = seam(grouped, 24, tone, rate, [24])
+    assert found_so["picture"] > 1.5 and found_so["picture_groups"] == pytest.approx(found_so["picture"], abs=0.01)
     assert found["loudness"] == pytest.approx(12, abs=0.2) and found["loudness_elsewhere"] < 0.1
     clicked = tone.clone()
     clicked[:, rate] = 1

@@ -50,6 +50,7 @@ SCORES = {
         for name, what, wanted in (
             ("picture", "frame difference across the seam, against the mean elsewhere", "under 1.3"),
             ("picture_elsewhere", "95th percentile of that elsewhere", ""),
+            ("picture_groups", "mean of that between other groups of four frames", ""),
             ("loudness", "loudness step at the seam, dB", "under 2"),
             ("loudness_elsewhere", "mean of that elsewhere, dB", ""),
             ("flux", "spectral flux at the seam, against the 95th percentile elsewhere", "under 1"),

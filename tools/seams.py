@@ -6,6 +6,7 @@ import torch
 
 REACH = 0.2  # seconds on either side of a seam, for loudness
 FLUX = 1024, 256  # window and step of the spectral flux
+GROUP = 4  # frames that a latent frame decodes to, after the first: between groups more changes than within them
 SILENCE = 1e-5  # mean square of what counts as silence: -50 dB of full scale, so that steps out of nothing stay finite
 
 
@@ -23,7 +24,8 @@ def steps_of_loudness(waveform: torch.Tensor, rate: int, times: list[float]) -> 
 def seam(frames: torch.Tensor, fps: float, waveform: torch.Tensor, rate: int, firsts: list[int]) -> dict[str, float]:
     """Means over the seams of a clip `frames [N, H, W, C]`, `waveform [C, M]`; firsts: the frames that follow a seam.
 
-    picture: frame difference across the seam, over the mean of all others; its control is the 95th percentile of the others.
+    picture: frame difference across the seam, over the mean of all others; its controls are the 95th percentile of the others,
+    and the mean between groups of frames that are parted where the seams are.
     loudness: dB of step; its control the mean of the others. flux: spectral flux, over the 95th percentile of the rest.
     """
     change = (frames[1:] - frames[:-1]).abs().mean((1, 2, 3))
@@ -43,6 +45,7 @@ def seam(frames: torch.Tensor, fps: float, waveform: torch.Tensor, rate: int, fi
     found = {
         "picture": float(change[at].mean() / usual),
         "picture_elsewhere": float(change[others].quantile(0.95) / usual),
+        "picture_groups": float(change[others & (torch.arange(len(change)) % GROUP == at[0] % GROUP)].mean() / usual),
         "loudness": mean(steps_of_loudness(waveform, rate, [f / fps for f in firsts])),
         "flux": float(flux[near].max() / flux[~near].quantile(0.95).clamp(min=1e-8)),
     }
