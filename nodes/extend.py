@@ -36,7 +36,7 @@ class NavaExtend(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The finished clip, from a sampler; or NAVA Video to Latent with NAVA Sound to Latent."),
                 io.Float.Input("seconds", default=5.0, min=0.1, max=30.0, step=0.1, tooltip="How much longer the clip gets."),
                 io.Float.Input("overlap", default=1.0, min=0.1, max=10.0, step=0.1, tooltip="How many seconds of the clip's end the model sees and keeps, at least. More: it goes on more smoothly, but they are sampled too, which takes time."),
-                io.Combo.Input("way", options=[CLEAN_START, *WAYS], default=CLEAN_START, tooltip="clean start (recommended): its first four frames have no noise, as a first picture in training; the rest of it gets as much as all else at every step. soft: all of it does. hard (experimental): the model is told that none of it has noise. See NAVA Hold."),
+                io.Combo.Input("way", options=[CLEAN_START, *WAYS], default=CLEAN_START, tooltip="clean start (recommended): its first group of frames has no noise, as a first picture in training; the rest of it gets as much as all else at every step. soft: all of it does. hard (experimental): the model is told that none of it has noise. See NAVA Hold."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="For how much of sampling the clip's end is held. 1: to the end. Less: the last steps may change it, and the clips are crossfaded."),
                 io.Latent.Input("before", optional=True, tooltip="From the NAVA Extend that made this clip, when a clip is extended again."),
             ],
@@ -77,14 +77,14 @@ def continued(latent: dict, seconds: float, overlap: float, way: str, strength: 
     """A LATENT that begins with a clip's end, held, and how many latent frames and audio steps of it repeat (None: no such stream)."""
     picture, sound = heard(latent)
     frames, steps = cut(picture, sound, overlap)
-    value = hold_value(SOFT if way == CLEAN_START else way, strength)
+    first, rest = (HARD, SOFT) if way == CLEAN_START else (way, way)
+    value = hold_value(rest, strength)
     repeated = tuple(None if s is None else s.shape[2] - c for s, c in ((picture, frames), (sound, steps)))
     picture_mask = sound_mask = length = None
     if picture is not None:
         length = ClipLength(repeated[0] + latent_frames_more(seconds))
         picture, picture_mask = begun(picture[:, :, frames:], length.latent_frames, value)
-        if way == CLEAN_START:
-            picture_mask[:, :, :1] = hold_value(HARD, strength)
+        picture_mask[:, :, :1] = hold_value(first, strength)
     if sound is not None:
         total = repeated[1] + max(1, round(seconds * AUDIO_RATE)) if length is None else length.audio_steps
         sound, sound_mask = begun(sound[:, :, steps:], total, value)

@@ -199,11 +199,10 @@ def test_seams_are_measured_against_everywhere_else():
     found = seam(jumps, 24, louder, rate, [24])
     assert found["picture"] > 50 and found["picture_elsewhere"] == pytest.approx(1, abs=0.01)
     assert found["picture_groups"] == pytest.approx(1, abs=0.01)
-    # more changes between groups of four, and as much at the seam
-    grouped = even + (torch.arange(48) // 4 * 0.2)[:, None, None, None]
-    found_so = seam(grouped, 24, tone, rate, [24])
-    assert found_so["picture"] > 1.5 and found_so["picture_groups"] == pytest.approx(found_so["picture"], abs=0.01)
     assert found["loudness"] == pytest.approx(12, abs=0.2) and found["loudness_elsewhere"] < 0.1
+    # more changes between groups of four, and as much at the seam
+    grouped = seam(even + (torch.arange(48) // 4 * 0.2)[:, None, None, None], 24, tone, rate, [24])
+    assert grouped["picture"] > 1.5 and grouped["picture_groups"] == pytest.approx(grouped["picture"], abs=0.01)
     clicked = tone.clone()
     clicked[:, rate] = 1
     assert seam(even, 24, clicked, rate, [24])["flux"] > 10 * calm["flux"]

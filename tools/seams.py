@@ -1,12 +1,18 @@
 """What is seen and heard where a clip goes on, against everywhere else in it."""
 
 import math
+import sys
 
 import torch
+from environment import ROOT
+
+sys.path.insert(0, str(ROOT))
+from nava_core.sizes import FRAMES_PER_LATENT
+
+sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
 
 REACH = 0.2  # seconds on either side of a seam, for loudness
 FLUX = 1024, 256  # window and step of the spectral flux
-GROUP = 4  # frames that a latent frame decodes to, after the first: between groups more changes than within them
 SILENCE = 1e-5  # mean square of what counts as silence: -50 dB of full scale, so that steps out of nothing stay finite
 
 
@@ -32,6 +38,7 @@ def seam(frames: torch.Tensor, fps: float, waveform: torch.Tensor, rate: int, fi
     at = torch.tensor([f - 1 for f in firsts])
     others = torch.ones(len(change), dtype=torch.bool)
     others[at] = False
+    edges = torch.arange(len(change)) % FRAMES_PER_LATENT == at[0] % FRAMES_PER_LATENT  # more changes there than within
     usual = change[others].mean().clamp(min=1e-8)
     reach = math.ceil(REACH * fps)
     inside = [f for f in range(reach, len(frames) - reach) if all(abs(f - first) > reach for first in firsts)]
@@ -45,7 +52,7 @@ def seam(frames: torch.Tensor, fps: float, waveform: torch.Tensor, rate: int, fi
     found = {
         "picture": float(change[at].mean() / usual),
         "picture_elsewhere": float(change[others].quantile(0.95) / usual),
-        "picture_groups": float(change[others & (torch.arange(len(change)) % GROUP == at[0] % GROUP)].mean() / usual),
+        "picture_groups": float(change[others & edges].mean() / usual),
         "loudness": mean(steps_of_loudness(waveform, rate, [f / fps for f in firsts])),
         "flux": float(flux[near].max() / flux[~near].quantile(0.95).clamp(min=1e-8)),
     }
