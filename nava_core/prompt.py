@@ -5,13 +5,12 @@ no particular voice. Every opening tag reaches the model as plain `<S>` followed
 text context a voice replaces.
 """
 
-import html
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import ftfy
+from .clean_text import clean
 
 TOKEN_LIMIT = 512  # including the end token
 EOS = 1
@@ -21,7 +20,6 @@ TAG = re.compile(r"<S(?::([^<>]*))?>|<E>")
 NEAR_TAG = re.compile(r"<\s*(?:/\s*)?[sSeE]\s*(?::[^<>]*)?>")
 QUOTED = re.compile(r"[\"“]([^\"“”<>]{2,300})[\"”]|「([^「」<>]{2,300})」|『([^『』<>]{2,300})』")
 OPEN, CLOSE = "<S>", "<E>"
-MOST_LINES = 1000  # that are repaired one by one
 MOST_MESSAGES = 3  # of a kind; more are counted
 MOST_QUOTED = 40  # characters of the user's text in a message
 
@@ -66,22 +64,6 @@ class Tokens:
     ids: list[int]
     positions: list[int | None]
     full_length: int  # before truncation
-
-
-def clean(text: str) -> str:
-    """Repair mojibake, unescape HTML twice, collapse white space."""
-    text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair has no tokens
-    lines = [line for line in text.split("\n") if line.strip()]
-    # Encodings are guessed line by line, which for very many lines takes seconds.
-    text = ftfy.fix_text(("\n" if len(lines) <= MOST_LINES else " ").join(lines))
-    return " ".join(unescape(unescape(text)).split())
-
-
-def unescape(text: str) -> str:
-    try:
-        return html.unescape(text)
-    except ValueError:  # a number with thousands of digits, which names no character
-        return text
 
 
 def short(text: str, most: int = MOST_QUOTED) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-import torchaudio
 from torch import Tensor, nn
 
+from .audio import MelSpectrogram
 from .config import whole
 
 SAMPLE_RATE = 16000
@@ -118,10 +118,7 @@ class Features(nn.Module):
 
     def __init__(self, mels: int, hop: int):
         super().__init__()
-        mel = torchaudio.transforms.MelSpectrogram(
-            SAMPLE_RATE, n_fft=512, win_length=400, hop_length=hop, f_min=20, f_max=7600, n_mels=mels,
-            window_fn=torch.hamming_window,
-        )  # fmt: skip
+        mel = MelSpectrogram(SAMPLE_RATE, size=512, window=400, hop=hop, low=20, high=7600, mels=mels)
         self.torchfbank = nn.Sequential(nn.Identity(), PreEmphasis(), mel)
 
     def forward(self, waveform: Tensor) -> Tensor:

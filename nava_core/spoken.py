@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from . import prompt as prompts
+from .clean_text import clean
 from .dialogue import ended
-from .prompt import CLOSE, OPEN, clean, parse_cleaned
+from .prompt import CLOSE, OPEN, parse_cleaned
 from .silence import NOBODY, SOUND_WORDS, chinese, says_nobody_speaks, speaks
 from .tidy import FIRST_PRIVATE, SENTENCE_END, TAG, has_line, is_private, private, sentences, unrepeat, whole
 

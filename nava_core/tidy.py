@@ -6,8 +6,9 @@ What is longer than MOST_CHARACTERS is cut first, so that everything here takes 
 import re
 from itertools import pairwise
 
+from .clean_text import unescape
 from .dialogue import CHINESE
-from .prompt import OPEN, unescape
+from .prompt import OPEN
 
 MOST_CHARACTERS = 8000  # of an answer that are looked at; the model reads about 1200 Chinese characters
 MOST_PERIOD = 80  # characters that an endless repetition may repeat

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import safetensors
 import torch
-import torchaudio
 from torch import Tensor, nn
 
+from .audio import resample
 from .files import CheckpointError, refuse_foreign_content, unreadable
 from .redimnet import SAMPLE_RATE, ReDimNet, ReDimNetConfig, UnsupportedConfig
 
@@ -53,7 +53,7 @@ def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
     if not torch.isfinite(waveform).all():
         raise AudioError("the recording contains samples that are not numbers (NaN or infinite)")
     if sample_rate != SAMPLE_RATE:
-        waveform = torchaudio.functional.resample(waveform, sample_rate, SAMPLE_RATE)
+        waveform = resample(waveform, sample_rate, SAMPLE_RATE)
     if waveform.shape[-1] < MIN_SAMPLES:
         raise AudioError(
             f"the recording lasts {waveform.shape[-1] / SAMPLE_RATE:.3f} s, too short to hear a voice in it"

@@ -2,9 +2,9 @@
 
 import comfy.utils
 import torch
-import torchaudio
 from comfy_api.latest import io
 
+from ..nava_core.audio import resample
 from ..nava_core.media import fit_length, join_sound
 from .marks import MARKS
 
@@ -63,7 +63,7 @@ def joined_audio(audio_1, audio_2, frames_1, frames_2, overlap, fps):
         if audio is None:
             waveforms.append(torch.zeros(1, 1, samples, device=device))
             continue
-        waveform = torchaudio.functional.resample(audio["waveform"][:1], int(audio["sample_rate"]), rate)
+        waveform = resample(audio["waveform"][:1], int(audio["sample_rate"]), rate)
         waveforms.append(fit_length(waveform, samples))
     channels = max(w.shape[1] for w in waveforms)
     waveforms = [w if w.shape[1] == channels else w.mean(1, keepdim=True).expand(-1, channels, -1) for w in waveforms]

@@ -6,9 +6,9 @@ import math
 import comfy.model_management
 import comfy.utils
 import torch
-import torchaudio
 from comfy_api.latest import io
 
+from ..nava_core.audio import resample
 from ..nava_core.media import fit_length
 from ..nava_core.meters.sound import SoundQuality, sound_quality
 from ..nava_core.sizes import (
@@ -121,7 +121,7 @@ def heard(quality: SoundQuality) -> str:
 
 def encode_sound(waveform: torch.Tensor, rate: int, steps: int, vae) -> torch.Tensor:
     """`[1, 2, N]` -> latent `[1, 8, steps, 16]` whose step i sounds i / 25 s after the beginning."""
-    waveform = torchaudio.functional.resample(waveform, rate, vae.audio_sample_rate)
+    waveform = resample(waveform, rate, vae.audio_sample_rate)
     # The host cuts what is no multiple of this from both ends, which would shift the sound: give it one, a step too long.
     grid = vae.spacial_compression_encode()
     samples = (steps + 1) * vae.audio_sample_rate / AUDIO_RATE

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import one_loop
 
 from nava_core import cast as c
 from nava_core.compose import assemble
@@ -209,7 +210,7 @@ def test_hostile_text_takes_no_time(piece):
         c.parse_characters(text)
     except c.CastError as error:
         assert len(str(error)) < 700
-    assert time.process_time() - start < 0.3
+    assert time.process_time() - start < 15 * one_loop()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")

@@ -18,7 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shipped import BY_KEY
-from support import DATA
+from support import DATA, one_loop
 from workflow import WorkflowError, load, to_api
 
 import nava_core.cast as casts
@@ -35,13 +35,13 @@ TIMES = int(os.environ.get("NAVA_FUZZ", "1"))
 
 
 def soon(test):
-    """The same, done in 5 s of this process's time: others may be busy beside it."""
+    """The same, done in 150 million steps of Python at most: others may be busy beside it."""
 
     @functools.wraps(test)
     def timed(*args, **kwargs):
         start = time.process_time()
         test(*args, **kwargs)
-        assert time.process_time() - start < 5
+        assert time.process_time() - start < 150 * one_loop()
 
     return timed
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import clicks, dot, shifted, voice
+from support import one_loop
 
 from nava_core import meters
 
@@ -201,16 +202,16 @@ def test_bad_input(frames, fps, sound, rate, message):
 
 
 def test_fast_enough():
-    """Twenty times real time on one core at 256x160."""
+    """About twenty times real time at 256x160 on one core that does a million steps of Python in 0.04 s."""
     frames, sound = dot(EVENTS, SECONDS, width=256, height=160), clicks(EVENTS, SECONDS)
     meters.synchrony(frames, 24.0, sound, 48000)
-    took = math.inf
+    took, loop = math.inf, one_loop()
     for _ in range(5):  # the least: other work on the machine slows it
         start = time.process_time()
         meters.synchrony(frames, 24.0, sound, 48000)
         took = min(took, time.process_time() - start)
     print(f"{SECONDS / took:.0f} times real time")
-    assert SECONDS / took > 20
+    assert took < 8 * loop, (took, loop)
 
 
 # mouths

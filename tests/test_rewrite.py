@@ -5,7 +5,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import read_fast
+from support import one_loop, read_fast
 
 from nava_core import dialogue, silence, tidy
 from nava_core.additions import additions
@@ -239,4 +239,4 @@ def test_hostile_text_takes_no_time(piece):
     read_fast(readers)
     start = time.process_time()
     rewrite(SOURCE, lambda number: text, True, count, tries=1)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 60 * one_loop()

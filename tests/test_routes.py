@@ -11,6 +11,7 @@ import pytest
 import torch
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from support import one_loop
 
 from nava_core.estimate import estimated_tokens
 from nava_core.meters.synchrony import synchrony
@@ -51,7 +52,7 @@ def test_hostile_texts_are_answered_quickly(nava):
     ]
     taken = time.process_time() - start
     print(taken)
-    assert [status for status, _ in found] == [200] * len(scripts) and taken < 2
+    assert [status for status, _ in found] == [200] * len(scripts) and taken < 60 * one_loop()
     faulty = found[1][1]
     assert "row 1" in faulty["problems"][0] and faulty["tokens"] is None, "no count for what is no prompt"
     ((status, report),) = answers(nava, ("/nava/prompt", {"prompt": "\ud800 &#" + "9" * 5000 + ";"}))

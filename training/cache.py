@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 
 import torch
-import torchaudio
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nava_core.audio import resample
 from nava_core.voice import load_voice_encoder
 
 from . import generate
@@ -88,6 +88,6 @@ def embeddings(encoder, count: int, recordings: int = 3) -> Tensor:
     rows = []
     for number in range(count):
         for index in range(recordings):
-            sound = torchaudio.functional.resample(torch.from_numpy(speech.reference(number, index)), RATE, 16000)
+            sound = resample(torch.from_numpy(speech.reference(number, index)), RATE, 16000)
             rows.append(encoder(sound[None], 16000)[0])
     return torch.stack(rows).unflatten(0, (count, recordings))

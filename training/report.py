@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchaudio
 from PIL import Image
 from torch import Tensor
 
 import nava_core
+from nava_core.audio import resample
 from nava_core.voice import load_voice_encoder
 
 from . import generate
@@ -51,7 +51,7 @@ def references(encoder, clip: Clip) -> Tensor | None:
 
 
 def embedding(encoder, sound: np.ndarray) -> Tensor:
-    low = torchaudio.functional.resample(torch.from_numpy(np.ascontiguousarray(sound)), RATE, 16000)
+    low = resample(torch.from_numpy(np.ascontiguousarray(sound)), RATE, 16000)
     return encoder(low[None], 16000)[0]
 
 
@@ -185,10 +185,8 @@ def codecs(parts: generate.Generator, clips) -> tuple[list[float], list[float]]:
         again = wan.decode(parts.video, wan.encode(parts.video, frames)).clamp(-1, 1)
         psnr.append((10 * torch.log10(4 / (again - frames).square().mean())).item())
         sound = torch.from_numpy(clip.sound)[None]
-        low = torchaudio.functional.resample(parts.audio.decode(parts.audio.encode(sound, RATE)), RATE, ltx.RATE)
-        a, b = (
-            ltx.to_mel(parts.audio, s, ltx.RATE) for s in (low, torchaudio.functional.resample(sound, RATE, ltx.RATE))
-        )
+        low = resample(parts.audio.decode(parts.audio.encode(sound, RATE)), RATE, ltx.RATE)
+        a, b = (ltx.to_mel(parts.audio, s, ltx.RATE) for s in (low, resample(sound, RATE, ltx.RATE)))
         steps = min(a.shape[2], b.shape[2])
         mel.append((a[:, :, :steps] - b[:, :, :steps]).abs().mean().item())
     return psnr, mel
@@ -205,9 +203,7 @@ def sheet(rows: list[np.ndarray], path: Path, columns: int = 8) -> None:
 def spectrograms(parts, rows: list[np.ndarray], path: Path, columns: int = 4) -> None:
     mels = []
     for sound in rows:
-        mel = ltx.to_mel(
-            parts.audio, torchaudio.functional.resample(torch.from_numpy(sound)[None], RATE, ltx.RATE), ltx.RATE
-        )[0].mean(0)
+        mel = ltx.to_mel(parts.audio, resample(torch.from_numpy(sound)[None], RATE, ltx.RATE), ltx.RATE)[0].mean(0)
         mels.append(np.pad(((mel[:137].T.flip(0).numpy() + 11.5) / 13).clip(0, 1), ((0, 3), (0, 3))))
     mels += [np.zeros_like(mels[0])] * (-len(mels) % columns)
     grid = np.concatenate([np.concatenate(mels[i : i + columns], axis=1) for i in range(0, len(mels), columns)])

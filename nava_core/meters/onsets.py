@@ -2,9 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-import torchaudio
 from torch import Tensor
 
+from ..audio import resample
 from .peaks import pick
 
 RATE = 16000
@@ -30,7 +30,7 @@ def onset_strength(waveform: Tensor, sample_rate: int) -> Tensor:
         return torch.zeros(waveform.shape[-1] * STEPS_PER_SECOND // sample_rate + 1)
     sound = waveform.float().cpu() / peak.float().cpu()
     if sample_rate != RATE:
-        sound = torchaudio.functional.resample(sound, sample_rate, RATE)
+        sound = resample(sound, sample_rate, RATE)
     window = torch.hann_window(WINDOW)
     # silence before: a sound that begins with the clip begins
     sound = F.pad(sound, (WINDOW, WINDOW))

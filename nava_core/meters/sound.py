@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-import torchaudio
 from torch import Tensor
 
+from ..audio import loudness as integrated
 from .checks import check_waveform
 
 CLIPPED = 0.999
@@ -18,7 +18,7 @@ SHORTEST_LOUDNESS = 0.4  # seconds: the block of ITU-R BS.1770
 class SoundQuality:
     """None: cannot be measured (silence, too short, or mono where two channels are needed).
 
-    clipped: share of samples at full scale. loudness: integrated, LUFS (ITU-R BS.1770-4 by torchaudio, 0.3 low at 1 kHz). silence: share of 20 ms steps below
+    clipped: share of samples at full scale. loudness: integrated, LUFS (ITU-R BS.1770-4 see `audio.loudness`, 0.3 low at 1 kHz). silence: share of 20 ms steps below
     -60 dBFS. dc: largest mean of a channel, of full scale. balance: -1 all left, 0 centre, 1 all right, by power.
     bandwidth: Hz up to which anything within 60 dB of the loudest is heard.
     """
@@ -42,7 +42,7 @@ def sound_quality(waveform: Tensor, sample_rate: int) -> SoundQuality:
     silent = sound.abs().max() < 1e-6
     loudness = None
     if not silent and sound.shape[-1] >= SHORTEST_LOUDNESS * sample_rate:
-        value = torchaudio.functional.loudness(sound[:5], sample_rate).item()
+        value = integrated(sound[:5], sample_rate).item()
         loudness = value if value > -70 else None  # the standard's gate: nothing is left, or NaN
     balance = None
     if sound.shape[0] == 2 and not silent:

@@ -9,8 +9,9 @@ between multiples of 100 Hz are heard at the nearest ones, and voices hum at 100
 import math
 
 import torch
-import torchaudio
 from torch import Tensor, nn
+
+from nava_core.audio import mel_filters
 
 RATIO = 30.0  # of a squaring's result to its input, which must not be heard beside it
 HOP, WINDOW, FFT = 160, 320, 1024
@@ -18,9 +19,7 @@ HOP, WINDOW, FFT = 160, 320, 1024
 
 def harmonics(rate: int, bands: int) -> Tensor:
     """Amplitudes `[bands, n]` of the harmonics of the frame rate that a band of magnitude one sounds."""
-    bank = torchaudio.functional.melscale_fbanks(
-        FFT // 2 + 1, 0, rate / 2, bands, rate, norm="slaney", mel_scale="slaney"
-    )
+    bank = mel_filters(FFT // 2 + 1, 0, rate / 2, bands, rate, slaney=True)
     count = rate // 2 // (rate // HOP) - 1
     time = torch.arange(FFT) / rate
     tones = torch.cos(2 * torch.pi * (rate // HOP) * torch.arange(1, count + 1)[:, None] * time)

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import torch
-import torchaudio
 from comfy.ldm.lightricks.vae.audio_vae import AudioVAE
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from nava_core.audio import mel_filters
 
 RATE = 16000
 MEL_FLOOR = -11.512925  # log of the smallest magnitude a mel spectrogram holds
@@ -81,9 +82,7 @@ def build(config: dict) -> AudioVAE:
     basis = torch.cat([angle.cos(), -angle.sin()]) * torch.hann_window(size, dtype=torch.float64)
     fourier.stft_fn.forward_basis.copy_(basis[:, None])
     fourier.stft_fn.inverse_basis.copy_(basis[:, None])
-    fourier.mel_basis.copy_(
-        torchaudio.functional.melscale_fbanks(size // 2 + 1, 0, RATE / 2, 64, RATE, norm="slaney", mel_scale="slaney").T
-    )
+    fourier.mel_basis.copy_(mel_filters(size // 2 + 1, 0, RATE / 2, 64, RATE, slaney=True).T)
     return vae
 
 

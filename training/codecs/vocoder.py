@@ -9,9 +9,10 @@ import random
 from pathlib import Path
 
 import torch
-import torchaudio
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from nava_core.audio import mel_filters, resample
 
 from . import bands, ltx
 from .audio import batch, sounds
@@ -46,9 +47,7 @@ def mel_bands(rate: int) -> list[tuple[int, Tensor]]:
     """For each window length, the matrix from its spectrum to mel bands."""
     found = []
     for size in WINDOWS:
-        bank = torchaudio.functional.melscale_fbanks(
-            size // 2 + 1, 0, rate / 2, min(64, size // 8), rate, norm="slaney", mel_scale="slaney"
-        )
+        bank = mel_filters(size // 2 + 1, 0, rate / 2, min(64, size // 8), rate, slaney=True)
         found.append((size, bank.T))
     return found
 
@@ -80,7 +79,7 @@ def train(config: dict, folder: Path) -> None:
     high = mel_bands(48000)
     for _ in run:
         wide = audible(next(source), chooser, config["batch"], samples)
-        narrow = torchaudio.functional.resample(wide, 48000, ltx.RATE)
+        narrow = resample(wide, 48000, ltx.RATE)
         made = vae.vocoder.bwe_generator(vae.vocoder._compute_mel(narrow)) + vae.vocoder.resampler(narrow)
         loss = spectral_distance(made[..., : wide.shape[2]], wide, high)
         run.learn(loss, {"extension": loss.item()})

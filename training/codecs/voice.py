@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchaudio
 from torch import Tensor, nn
 
+from nava_core.audio import resample
 from nava_core.redimnet import SAMPLE_RATE, ReDimNet, ReDimNetConfig
 
 from ..world import RATE, speech
@@ -48,7 +48,7 @@ def recording(number: int, chooser: random.Random, samples: int) -> Tensor:
     need = samples * RATE // SAMPLE_RATE
     line = np.tile(line, need // line.size + 1) if line.size < need else line
     start = chooser.randrange(line.size - need + 1)
-    part = torchaudio.functional.resample(torch.from_numpy(line[start : start + need]), RATE, SAMPLE_RATE)
+    part = resample(torch.from_numpy(line[start : start + need]), RATE, SAMPLE_RATE)
     return part[:samples] * 10 ** chooser.uniform(-1, 0.3) + 10 ** chooser.uniform(-4.5, -2.5) * torch.randn(samples)
 
 
