@@ -118,8 +118,20 @@ def package(options: argparse.Namespace, _: list[str]) -> int:
     return in_environment(environment.prepare(), "tools/try_package.py", *arguments)
 
 
-def test(_: argparse.Namespace, rest: list[str]) -> int:
-    env = environment.prepare()
+# a file stays with one worker, so that its server, models and pages are made once; tests/conftest.py orders the files
+TWO_WORKERS = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+# what depends on the host's parts most: formats and kernels, the editor, each workflow once
+ON_NEWEST = [f"tests/test_{name}.py" for name in (
+    "workflows", "formats", "editor", "editor_graph", "prompt_editor", "shipped_in_editor", "clean_host", "host_parity",
+)]  # fmt: skip
+
+
+def test(options: argparse.Namespace, rest: list[str]) -> int:
+    env = environment.prepare(options.newest)
+    if whole_suite(rest):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if options.newest and whole_suite(rest):
+        return in_environment(env, "-m", "pytest", *TWO_WORKERS, *ON_NEWEST, *rest)
     for check in (["check"], ["format", "--check"]):
         code = in_environment(env, "-m", "ruff", *check, "--quiet", ".")
         if code:
@@ -127,10 +139,7 @@ def test(_: argparse.Namespace, rest: list[str]) -> int:
             return code
     if not whole_suite(rest):
         return in_environment(env, "-m", "pytest", *rest)
-    # a file stays with one worker, so that its server, models and pages are made once; tests/conftest.py orders the files
-    workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return in_environment(env, "-m", "pytest", *workers, *rest)
+    return in_environment(env, "-m", "pytest", *TWO_WORKERS, *rest)
 
 
 def whole_suite(rest: list[str]) -> bool:
@@ -154,7 +163,12 @@ def main() -> int:
     )
     two = commands.add_parser("serve", parents=[with_models], help="ComfyUI with the pack, for a browser")
     two.add_argument("--port", type=int, default=8188)
-    commands.add_parser("test", help="lint and all tests, by two workers; anything more goes to pytest (-k NAME)")
+    tests = commands.add_parser(
+        "test", help="lint and all tests, by two workers; anything more goes to pytest (-k NAME)"
+    )
+    tests.add_argument(
+        "--newest", action="store_true", help="on the newest parts of ComfyUI: editor, formats, each workflow once"
+    )
     three = commands.add_parser("convert", help="write a checkpoint in another number format, in bounded memory")
     three.add_argument("source", type=Path)
     three.add_argument("target", type=Path)

@@ -13,7 +13,10 @@ from .kept_numbers import KeptNumbers
 
 
 class RowScaledPatch:
-    """A patch that the host applies to a weight on its way to the device, on the real numbers behind fp8 rows."""
+    """A patch that the host applies to a weight on its way to the device, on the real numbers behind fp8 rows.
+
+    A row that the patch makes larger than its scale can hold gets a larger scale, which the layer then computes with.
+    """
 
     def __init__(self, layer, patch):
         self.layer, self.patch = weakref.ref(layer), patch  # the layer holds this patch
@@ -22,8 +25,20 @@ class RowScaledPatch:
         return getattr(self.patch, name)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        scale = self.layer().scale.to(rows.device).float()[:, None]
-        return (self.patch(rows.float() * scale) / scale).clamp(-FP8_MAX, FP8_MAX).to(rows.dtype)
+        layer = self.layer()
+        before = layer.stored_scale.to(rows.device).float()
+        real = self.patch(rows.float() * before[:, None])
+        layer.sent_scale = scale = wide_enough(before, real)
+        return in_rows(real, scale).to(rows.dtype)
+
+
+def wide_enough(scale: Tensor, real: Tensor) -> Tensor:
+    """The scales `[rows]`, larger where a row of these real numbers would not fit into fp8."""
+    return torch.maximum(scale, real.float().abs().amax(dim=1) / FP8_MAX)
+
+
+def in_rows(real: Tensor, scale: Tensor) -> Tensor:
+    return (real.float() / scale[:, None]).clamp(-FP8_MAX, FP8_MAX)
 
 
 class RowScaledOps(comfy.ops.manual_cast):
@@ -34,6 +49,10 @@ class RowScaledOps(comfy.ops.manual_cast):
 
     class Linear(KeptNumbers, comfy.ops.manual_cast.Linear):
         _scale_there: tuple[Tensor, Tensor] | None = None
+        sent_scale: Tensor | None = None  # of the rows that a RowScaledPatch has made
+        hooked: tuple[object, Tensor] | None = (
+            None  # the host's backup of the rows that a hook replaced, and the new scales
+        )
 
         def _load_from_state_dict(self, state_dict, prefix, *args):
             scale = state_dict.pop(prefix + SCALE[1:], None)
@@ -51,12 +70,27 @@ class RowScaledOps(comfy.ops.manual_cast):
             # Where VRAM is managed dynamically, the host patches weights in this way.
             if name == "weight_lowvram_function" and value is not None and self.weight_scale is not None:
                 value = RowScaledPatch(self, value)
+            elif name == "weight_lowvram_function":
+                self.sent_scale = None
             super().__setattr__(name, value)
 
         @property
-        def scale(self) -> Tensor:
-            """Scales of the rows that are in place: a patched weight brings its own, the file's rows have the file's."""
+        def stored_scale(self) -> Tensor:
+            """Scales of the rows in `weight`: a merged or hooked weight brings its own, the file's rows have the file's."""
+            if self.hooked is not None and self.hooks_backup() is self.hooked[0]:
+                return self.hooked[1]
             return getattr(self.weight, "row_scale", self.weight_scale)
+
+        @property
+        def scale(self) -> Tensor:
+            """Scales of the rows that are computed with."""
+            return self.stored_scale if self.sent_scale is None else self.sent_scale
+
+        def hooks_backup(self):
+            """What the host keeps of this weight while a hook's rows are in its place, or None."""
+            model, key = self.place or (None, None)
+            patcher = None if model is None else model().current_patcher
+            return None if patcher is None else patcher.hook_backup.get(key)
 
         def scale_like(self, input: Tensor) -> Tensor:
             """The scales on input's device, where they stay: to copy them for each call would make the host wait."""
@@ -119,15 +153,16 @@ class RowScaledOps(comfy.ops.manual_cast):
             if self.weight_scale is None:
                 scale, weight = None, weight.to(self.weight.dtype)
             else:
-                scale = self.scale.to(weight.device).float()
-                if not (return_weight or inplace_update):  # a patch may exceed what a row's old scale can hold
-                    scale = torch.maximum(scale, weight.float().abs().amax(dim=1) / FP8_MAX)
-                rows = (weight.float() / scale[:, None]).clamp(-FP8_MAX, FP8_MAX)
-                weight = comfy.float.stochastic_rounding(rows, torch.float8_e4m3fn, seed=seed or 0)
+                scale, backup = self.stored_scale.to(weight.device).float(), self.hooks_backup()
+                # a patch may exceed what a row's old scale can hold
+                if not return_weight and (not inplace_update or backup is not None):
+                    scale = wide_enough(scale, weight)
+                weight = comfy.float.stochastic_rounding(in_rows(weight, scale), torch.float8_e4m3fn, seed=seed or 0)
             if return_weight:
                 return weight
-            if inplace_update:  # the host will write the old rows back into this very tensor: they keep their scales
+            if inplace_update:  # the host will write the old rows back into this very tensor, and drops its backup then
                 self.weight.data.copy_(weight)
+                self.hooked = None if scale is None or backup is None else (backup, scale)
                 return
             self.weight = nn.Parameter(weight, requires_grad=False)
             if scale is not None:

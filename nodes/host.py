@@ -29,6 +29,7 @@ from . import kernels, lora
 from .checks import check_conditioning, check_latents, check_model_options, check_places, check_schedule
 from .formats import AUDIO_CHANNELS, is_audio
 from .held import Held, level_at
+from .kept_numbers import keep_stored
 from .live import LiveView
 
 MAX_TIMESTEP = 999  # the released sampler tells the network no later one; schedules of the host begin at 1000
@@ -456,6 +457,7 @@ def build_patcher(
     as_they_are = operations is None and not quantised and all(w.dtype == dtype for w in weights.values())
     model.load_model_weights(weights, "", assign=patcher.is_dynamic() or as_they_are)
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "nava", unpacked_latents)
+    keep_stored(patcher)
     return patcher
 
 

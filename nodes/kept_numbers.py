@@ -1,7 +1,9 @@
 """What layers share whose stored weights are no real numbers: fp8 rows with scales, blocks of a GGUF file."""
 
 import contextlib
+import weakref
 
+import comfy.hooks
 import comfy.ops
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 class KeptNumbers:
     """Beside one of the host's casting Linear layers, of which it needs `stored` and `real_numbers`."""
 
+    place: tuple[weakref.ref, str] | None = None  # the host's model around this layer, and the weight's name in it
     ready: tuple[Tensor, Tensor] | None = None  # weight and bias as real numbers, see `kept`
 
     @property
@@ -42,3 +45,12 @@ class KeptNumbers:
             yield
         finally:
             self.ready = None
+
+
+def keep_stored(patcher) -> None:
+    """Prepare a ModelPatcher for layers that keep stored numbers: hooks replace rows one by one, never from copies as real numbers."""
+    layers = [(name, layer) for name, layer in patcher.model.named_modules() if isinstance(layer, KeptNumbers)]
+    for name, layer in layers:
+        layer.place = weakref.ref(patcher.model), f"{name}.weight"
+    if layers:
+        patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from unittest import mock
 
-import comfy.hooks
 import comfy.ldm.wan.vae2_2
 import comfy.model_management
 import comfy.sd
@@ -107,9 +106,6 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
     elif path.endswith(".gguf") and any(w.dtype == torch.uint8 for w in weights.values()):
         options = {"dtype": compute_dtype(), "operations": BlockOps}
     model = build_patcher(weights, config, disable_dynamic=disable_dynamic, **options)
-    if options.get("operations") in (RowScaledOps, BlockOps):
-        # Hooks would keep patched weights as real numbers and write them into rows of fp8, or blocks.
-        model.hook_mode = comfy.hooks.EnumHookMode.MinVram
     model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
     return model
 

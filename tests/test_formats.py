@@ -221,14 +221,17 @@ LARGE_LORA = {
 }  # fmt: skip
 
 
-def sampled(patcher, positive):
-    """Both streams of two steps of a stock sampler with cfg 2."""
+def sampled(patcher, positive, hooks=None):
+    """Both streams of two steps of a stock sampler with cfg 2; hooks: on both conditions."""
+    import comfy.hooks
     import comfy.sample
     from comfy.nested_tensor import NestedTensor
 
     latent = NestedTensor([torch.zeros(1, 6, 2, 4, 4), torch.zeros(1, 8, 6, 1)])
     noise = comfy.sample.prepare_noise(latent, 5)
     negative = [[torch.zeros(1, 3, 24), {}]]
+    if hooks is not None:
+        positive, negative = (comfy.hooks.set_hooks_for_conditioning(c, hooks) for c in (positive, negative))
     out = comfy.sample.sample(
         patcher, noise, 2, 2.0, "euler", "simple", positive, negative, latent, disable_pbar=True, seed=5
     )
@@ -676,12 +679,35 @@ def test_dynamic_patches_act_on_real_numbers(nava, files):
     )
     weight = layer.convert_weight(layer.weight)
     delta = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * weight.abs().mean() * 0.2
+    # rows that differ in size by e on average: some grow far beyond what their own scale holds
+    delta *= torch.randn(len(delta), 1, generator=torch.Generator().manual_seed(2)).exp()
     layer.weight_lowvram_function = lambda w: w + delta
-    rows = layer.weight_lowvram_function(layer.weight.float())
-    patched = rows * layer.weight_scale.float()[:, None]
+    rows = layer.weight_lowvram_function(layer.weight.float()).to(torch.float8_e4m3fn)
+    patched = rows.float() * layer.scale.float()[:, None]
     error = ((patched - weight - delta).norm() / delta.norm()).item()
+    assert (layer.scale > layer.weight_scale).any()
+    layer.weight_lowvram_function = None
+    assert layer.scale is layer.weight_scale
     print(f"a dynamic patch of fp8 rows is off by {error:.4f} of itself")
-    assert error < 0.2
+    assert error < 0.1
+
+
+@pytest.mark.parametrize("size", [0.1, 0.5, 1.0])
+def test_hooked_fp8_rows_equal_merged_ones(nava, files, size):
+    """A LoRA of this size against the weights' own acts the same by a hook as merged, with rows far larger than their old scales."""
+    import comfy.hooks
+    import comfy.sd
+
+    text = [[torch.randn(1, 9, 24, generator=torch.Generator().manual_seed(3)), {}]]
+    base = nava("load").load_model(str(files / "released_fp8.safetensors"), "default")
+    layer = base.model.diffusion_model.single_blocks[0].ffn[0]
+    change = torch.mm(*(LARGE_LORA[f"diffusion_model.single_blocks.0.ffn.0.lora_{x}.weight"] for x in "BA"))
+    strength = size * (layer.convert_weight(layer.weight).norm() / change.norm()).item()
+    merged, _ = comfy.sd.load_lora_for_models(base, None, LARGE_LORA, strength, 0)
+    wanted = sampled(merged, text)
+    hooks = comfy.hooks.create_hook_lora(LARGE_LORA, strength, 0.0)
+    for _ in range(2):  # the second time over rows that were put back
+        assert torch.equal(sampled(base, text, hooks), wanted)
 
 
 @pytest.mark.parametrize("kind", ["int8", "mxfp8", "nvfp4"])

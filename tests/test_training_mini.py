@@ -5,13 +5,13 @@ import sys
 import av
 import pytest
 import torch
-import torchaudio
 from safetensors.torch import save_file
 from support import ROOT
 
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # behind the host's own `nodes`
 
+from nava_core.audio import resample
 from training import lesson, lora_report, objective, pick
 from training.codecs import bands, ltx
 from training.samples import Sample, read_shard, write_shard
@@ -37,7 +37,7 @@ def sounded(vae, mel):
 @pytest.mark.parametrize("seed,kind", [(3, "weather"), (5, "bounce")])
 def test_the_vocoder_made_by_hand_sounds_what_it_is_given(vocoder, seed, kind):
     sound = torch.from_numpy(scene(seed, Request(kind, 32, 32, 25)).sound)[None]
-    mel = ltx.to_mel(vocoder, torchaudio.functional.resample(sound, RATE, ltx.RATE), ltx.RATE)
+    mel = ltx.to_mel(vocoder, resample(sound, RATE, ltx.RATE), ltx.RATE)
     heard = sounded(vocoder, mel)
     steps = slice(4, heard.shape[2] - 4)
     apart = (heard[:, :, steps] - mel[:, :, steps]).abs().mean()

