@@ -1,6 +1,7 @@
 """From a file to a transformer: what is in it, whether it is NAVA, and its weights."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from torch import Tensor
 
 from .config import ConfigError, NavaConfig
 from .files import CheckpointError, refuse_foreign_content, unreadable
+from .scales import WEIGHT_SCALES, is_quantization_key, layer_of, real_numbers, refuse_packed
 from .transformer import NavaTransformer
 
+WRAPPERS = re.compile(
+    r"(^|\.)(?:(?:_orig_mod|module)\.)+"
+)  # names that torch.compile and DistributedDataParallel put in
 PREFIXES = ("backbone.", "model.diffusion_model.", "diffusion_model.", "model.")
-SCALE = ".weight_scale"  # one float per output row beside an fp8 weight, in the released fp8 file
-
+PART = re.compile(r"-(\d{5})-of-(\d{5})\.")
 LORA = "a LoRA: load the NAVA model first, then this file with Load LoRA"
 
 # What people load by mistake: a key that only such a file has -> what it is and where it belongs.
@@ -24,6 +28,14 @@ MISTAKES = (
     ("lora_unet_", LORA),
     ("encoder.block.0.layer.0.SelfAttention", "a T5 text encoder: it belongs in models/text_encoders"),
     ("shared.weight", "a T5 text encoder: it belongs in models/text_encoders"),
+    (
+        "pos_embedding.embedding.weight",
+        "the umT5 file of Wan's own release or of the WanVideoWrapper. ComfyUI's loaders need umt5_xxl_fp8_e4m3fn_scaled.safetensors "
+        "or umt5_xxl_fp16.safetensors from Comfy-Org/Wan_2.1_ComfyUI_repackaged",
+    ),
+    ("text_model.encoder.layers.", "a CLIP text encoder"),
+    ("model.layers.0.self_attn.", "a language model used as text encoder (Gemma, Qwen, Llama)"),
+    ("decoder.mid_block.resnets.", "a video VAE in diffusers' format: take wan2.2_vae.safetensors of Comfy-Org"),
     ("vocoder.", "an audio VAE: load it with Load LTXV Audio VAE"),
     ("decoder.middle.0.residual.0.gamma", "a Wan video VAE: it belongs in models/vae"),
     ("first_stage_model.", "a VAE or a whole image checkpoint, not NAVA"),
@@ -47,23 +59,37 @@ def read_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str,
 
 def key_prefix(keys: Iterable[str]) -> str:
     """The prefix under which a file keeps the transformer: `backbone.` in the released files, or none."""
-    keys = set(keys)
+    keys = {WRAPPERS.sub(r"\1", key) for key in keys}
     for prefix in PREFIXES:
         if any(k.startswith(prefix + "patch_embedding") for k in keys):
             return prefix
     return ""
 
 
+def own_names(keys: Iterable[str]) -> dict[str, str]:
+    """The transformer's own entries: unprefixed name -> name in the file. Entries of other models are dropped."""
+    plain = {WRAPPERS.sub(r"\1", key): key for key in keys}
+    prefix = key_prefix(plain)
+    return {name.removeprefix(prefix): key for name, key in plain.items() if name.startswith(prefix)}
+
+
 def without_prefix(entries: Mapping[str, object]) -> dict[str, object]:
     """The transformer's own entries, unprefixed; entries of other models in the same file are dropped."""
-    prefix = key_prefix(entries)
-    return {k.removeprefix(prefix): v for k, v in entries.items() if k.startswith(prefix)}
+    return {name: entries[key] for name, key in own_names(entries).items()}
 
 
 def likely_cause(keys: Iterable[str]) -> str | None:
     """What a file with these keys probably is, if it is a known mistake."""
     dotted = ["." + k for k in keys]
     return next((cause for mark, cause in MISTAKES if any("." + mark in k for k in dotted)), None)
+
+
+def part_of_a_model(name: str) -> str | None:
+    """What to say of a file whose name says that it is one of several."""
+    part = PART.search(name)
+    return part and (
+        f"part {int(part[1])} of a model in {int(part[2])} files: take the model in one file, or put the parts together first"
+    )
 
 
 def expected_shapes(config: NavaConfig) -> dict[str, tuple[int, ...]]:
@@ -77,7 +103,7 @@ def identify(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str],
     name: how messages call the file. Raises CheckpointError naming what is missing, extra or misshapen.
     """
     weights = {k: v for k, v in shapes.items() if not is_quantization_key(k)}
-    cause = likely_cause(weights)
+    cause = part_of_a_model(name) or likely_cause(weights)
     try:
         config = NavaConfig.from_shapes(weights, metadata)
     except ConfigError as error:
@@ -87,6 +113,10 @@ def identify(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str],
     faults = [
         _listed("missing", [k for k in expected if k not in weights]),
         _listed("not part of NAVA", [k for k in weights if k not in expected]),
+        _listed(
+            "the scale of nothing",
+            [k for k in shapes if k.endswith(WEIGHT_SCALES) and f"{layer_of(k)}.weight" not in weights],
+        ),
         _listed(
             "of the wrong shape",
             [
@@ -101,13 +131,6 @@ def identify(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str],
         hint = f"It looks like {cause}." if cause else "The file is incomplete, or made for another version of NAVA."
         raise CheckpointError(f"{name} does not fit NAVA: {'; '.join(faults)}. {hint}")
     return config
-
-
-def is_quantization_key(key: str) -> bool:
-    """Whether an entry describes how a weight is stored, rather than being one."""
-    return key.endswith(
-        (SCALE, ".weight_scale_2", ".input_scale", ".scale_weight", ".scale_input", ".comfy_quant")
-    ) or (key == "scaled_fp8")
 
 
 def _same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -146,37 +169,24 @@ def refuse_bad_weights(weights: Mapping[str, Tensor], name: str) -> None:
         )
 
 
-def refuse_foreign_quantization(shapes: Mapping[str, tuple[int, ...]], name: str) -> None:
-    """Raise CheckpointError for quantised layouts that only the host can read."""
-    foreign = [k for k, s in shapes.items() if is_quantization_key(k) and not (k.endswith(SCALE) and len(s) == 1)]
-    if foreign:
-        raise CheckpointError(
-            f"{name} is in one of ComfyUI's quantised formats ({foreign[0]}): it loads in ComfyUI, but not here. "
-            "Take the float32, the bf16 or the released fp8 file."
-        )
-
-
 def load_transformer(path: str | Path, dtype: torch.dtype | None = None, device="cpu") -> NavaTransformer:
     """Load a transformer for use without a host, in eval mode.
 
-    dtype None means float32. Reads float32, bf16 and the released fp8 layout, with or without `backbone.`.
+    dtype None means float32. Reads float32, bf16 and scaled fp8, the released layout and others, with or without `backbone.`.
     Raises CheckpointError when the file is not a complete NAVA transformer.
     """
     path, dtype = Path(path), dtype or torch.float32
     shapes, metadata = read_header(path)
-    refuse_foreign_quantization(without_prefix(shapes), path.name)
     config = identify(without_prefix(shapes), metadata, path.name)
-    prefix = key_prefix(shapes)
     model = NavaTransformer(config, device="meta", dtype=dtype)
-    weights = {}
     with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
-        for key in model.state_dict():
-            weight = file.get_tensor(prefix + key)
-            scale = prefix + key.removesuffix(".weight") + SCALE
-            if scale in shapes:
-                weights[key] = dequantized_rows(weight, file.get_tensor(scale), dtype)
-            else:
-                weights[key] = weight.to(dtype)
+        own = own_names(shapes)
+
+        def read(key: str) -> Tensor:
+            return file.get_tensor(own[key])
+
+        refuse_packed(own, read, metadata, path.name)
+        weights = {key: real_numbers(key, read, own).to(dtype) for key in model.state_dict()}
     refuse_bad_weights(weights, path.name)
     model.load_state_dict(weights, assign=True)
     logging.getLogger(__name__).info("loaded %s: %d blocks, %s", path.name, len(model.double_blocks), dtype)

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from .checkpoint import (
-    SCALE,
     CheckpointError,
     dequantized_rows,
     identify,
     key_prefix,
+    own_names,
     read_header,
-    refuse_foreign_quantization,
     without_prefix,
 )
 from .files import WriteError, unreadable, whole
 from .gguf_file import stored_shape, write_gguf
 from .host_formats import FORMATS, fits, layout_of, packed
+from .scales import DESCRIBED, SCALE, is_quantization_key, real_numbers, refuse_packed
 
 # The Linear layers that the released fp8 file keeps in fp8.
 FP8_LAYER = re.compile(r"(double|single)_blocks\.\d+\.(self_attn|cross_attn|ffn)\.\w+\.weight$")
@@ -63,8 +63,9 @@ def convert(
     """
     source, target = Path(source), Path(target)
     shapes, metadata = read_header(source)
-    refuse_foreign_quantization(without_prefix(shapes), source.name)
     identify(without_prefix(shapes), metadata, source.name)
+    refuse_packed_file(source, shapes, metadata)
+    metadata = {k: v for k, v in metadata.items() if k != DESCRIBED}  # what it says holds for the source only
     if target.exists():
         raise CheckpointError(f"{target} exists already: choose another name, or remove it first")
     if dtype not in DTYPES:
@@ -72,7 +73,9 @@ def convert(
     ending = ".gguf" if dtype == GGUF else ".safetensors"
     if target.suffix != ending:
         raise CheckpointError(f"{target.name}: the name must end in {ending}")
-    keys = [k for k in shapes if not k.endswith(SCALE)]
+    prefix, own = key_prefix(shapes), own_names(shapes)
+    keys = [prefix + k for k in own if not is_quantization_key(k)]
+    shapes = {prefix + k: shapes[name] for k, name in own.items()}
     layout: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
     for key in keys:
         layer, quantised = key.removesuffix(".weight"), is_fp8_layer(key)
@@ -95,10 +98,7 @@ def convert(
         try:
             with safetensors.safe_open(source, framework="pt") as file:
                 for i, key in enumerate(keys):
-                    weight = file.get_tensor(key)
-                    scale = key.removesuffix(".weight") + SCALE
-                    if scale in shapes:
-                        weight = dequantized_rows(weight, file.get_tensor(scale), torch.float32)
+                    weight = real_numbers(key, lambda k: file.get_tensor(own[k.removeprefix(prefix)]), shapes)
                     yield key, weight
                     if progress is not None:
                         progress(i + 1, len(keys))
@@ -123,15 +123,24 @@ def convert(
 
     try:
         if dtype == GGUF:
-            prefix = key_prefix(shapes)
             names = {k.removeprefix(prefix): shapes[k] for k in keys}
-            own = {k.removeprefix(prefix) for k in packable}
-            write_gguf(target, names, own, metadata, (weight for _, weight in weights()))
+            blocks = {k.removeprefix(prefix) for k in packable}
+            write_gguf(target, names, blocks, metadata, (weight for _, weight in weights()))
             return False
         write_safetensors(target, layout, metadata, tensors())
     except WriteError as error:
         raise CheckpointError(no_room(target, error.reason, needed) if error.full else str(error)) from error
     return lossless
+
+
+def refuse_packed_file(source: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str]) -> None:
+    """Raise CheckpointError for layers that only ComfyUI can read."""
+    own = own_names(shapes)
+    try:
+        with safetensors.safe_open(source, framework="pt") as file:
+            refuse_packed(without_prefix(shapes), lambda key: file.get_tensor(own[key]), metadata, source.name)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise unreadable(source, error) from error
 
 
 def no_room(target: Path, why: str, needed: int) -> str:

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import pickle
 import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 # Of the bytes that a file system has for a name (255), some are left for what the pack puts behind it.
 MOST_LETTERS, MOST_BYTES = 100, 200
@@ -116,20 +117,39 @@ def refuse_foreign_content(path: Path) -> None:
         )
 
 
+SAFETENSORS = (".safetensors", ".sft")
+CUT_SHORT = "The download was probably cut short: compare its size with the source and fetch it again."
+
+
 def unreadable(path: Path, error: Exception) -> CheckpointError:
-    """What to say of a file that safetensors or torch could not read. torch's own advice to load unsafely is not passed on."""
-    if path.suffix in (".safetensors", ".sft"):
+    """What to say of a model file that could not be read. Only a file that is really damaged is called so.
+
+    torch's own advice to load unsafely is not passed on.
+    """
+    text, kind = str(error), path.suffix.lower()
+    reason = next(iter(text.splitlines()), "") or type(error).__name__
+    if kind in SAFETENSORS and is_whole(path):
         return CheckpointError(
-            f"{path.name} is not a complete safetensors file ({error}). "
-            "The download was probably cut short: compare its size with the source and fetch it again."
+            f"{path.name} could not be read ({reason}). The file itself is whole: the fault lies elsewhere."
         )
-    text = str(error)
+    if kind in SAFETENSORS:
+        return CheckpointError(f"{path.name} is not a complete safetensors file ({reason}). {CUT_SHORT}")
+    if kind == ".gguf":
+        return CheckpointError(f"{path.name} is not a GGUF file that can be read ({reason}). {CUT_SHORT}")
     if "weights_only" in text or "Weights only" in text or "Unsupported" in text:
         return CheckpointError(
             f"{path.name} cannot be read safely as a PyTorch file: it holds something other than weights, which could run "
             "as a program. Take a .safetensors file, or one from the model's own source."
         )
-    reason = next(iter(text.splitlines()), "") or type(error).__name__
-    return CheckpointError(
-        f"{path.name} cannot be read safely as a PyTorch file ({reason}). The download was probably cut short: fetch it again."
-    )
+    damaged = isinstance(error, (EOFError, pickle.UnpicklingError, OSError)) or "PytorchStreamReader" in text
+    advice = CUT_SHORT if damaged else "Take a .safetensors file, or one from the model's own source."
+    return CheckpointError(f"{path.name} cannot be read safely as a PyTorch file ({reason}). {advice}")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a safetensors file has the length that its header tells."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .audio import resample
-from .files import CheckpointError, refuse_foreign_content, unreadable
+from .files import SAFETENSORS, CheckpointError, refuse_foreign_content, unreadable
 from .redimnet import SAMPLE_RATE, ReDimNet, ReDimNetConfig, UnsupportedConfig
 
 EMBEDDING = 192  # numbers of a voice
@@ -95,7 +95,7 @@ def read_voice_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
     path = Path(path)
     refuse_foreign_content(path)
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() in SAFETENSORS:
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata, weights = file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
             if "model_config" not in metadata:

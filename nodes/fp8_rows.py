@@ -7,8 +7,9 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ..nava_core.checkpoint import SCALE, dequantized_rows
+from ..nava_core.checkpoint import dequantized_rows
 from ..nava_core.convert import FP8_MAX
+from ..nava_core.scales import SCALE
 from .kept_numbers import KeptNumbers
 
 

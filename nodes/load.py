@@ -19,6 +19,7 @@ from comfy_api.latest import io
 
 from ..nava_core import checkpoint, files
 from ..nava_core.gguf_file import read_gguf
+from ..nava_core.scales import settled
 from .fp8_rows import RowScaledOps, has_row_scales, in_hosts_layout
 from .ggml_blocks import BlockOps
 from .host import build_patcher
@@ -81,9 +82,9 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
     disable_dynamic: see `build_patcher`; the host passes it when it loads the model once more for itself.
     """
     name, weights = Path(path).name, None
-    if path.endswith((".safetensors", ".sft")):
+    if path.lower().endswith((".safetensors", ".sft")):
         shapes, metadata = checkpoint.read_header(path)
-    elif path.endswith(".gguf"):
+    elif is_gguf(path):
         weights, shapes, metadata = read_gguf(path, packed=weight_dtype == "default")
     else:
         weights, metadata = read_weights(path)
@@ -91,8 +92,9 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
     config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
     if weights is None:
         weights, _ = read_weights(path)
-    weights = checkpoint.without_prefix(weights)
-    weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
+    if not is_gguf(path):
+        prefix = checkpoint.key_prefix(weights)
+        weights = settled(checkpoint.without_prefix(weights), metadata, name, prefix, keep=("formats", "rows"))
     options = {"dtype": DTYPES[weight_dtype], "fast_fp8": weight_dtype.endswith("_fast")}
     if has_row_scales(weights) and weight_dtype == "fp8_e4m3fn_fast":
         weights, options = in_hosts_layout(weights), {}
@@ -103,7 +105,7 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
             )
         # what is not an fp8 row is bf16 in these files, and computing follows it where the device can
         options = {"dtype": DTYPES[weight_dtype] or compute_dtype(), "operations": RowScaledOps}
-    elif path.endswith(".gguf") and any(w.dtype == torch.uint8 for w in weights.values()):
+    elif is_gguf(path) and any(w.dtype == torch.uint8 for w in weights.values()):
         options = {"dtype": compute_dtype(), "operations": BlockOps}
     model = build_patcher(weights, config, disable_dynamic=disable_dynamic, **options)
     model.cached_patcher_init = (load_model, (path, weight_dtype))  # the host reloads it so for more GPUs
@@ -114,14 +116,19 @@ def model_files() -> list[str]:
     """Model files to choose from: the host's list, and the GGUF files beside them, which the host does not list."""
     found = list(folder_paths.get_filename_list("diffusion_models"))
     for folder in folder_paths.get_folder_paths("diffusion_models"):
-        found += sorted(str(f.relative_to(folder)) for f in Path(folder).rglob("*.gguf"))
+        files, _ = folder_paths.recursive_search(folder, excluded_dir_names=[".git"])
+        found += sorted(folder_paths.filter_files_extensions(files, [".gguf"]))
     return list(dict.fromkeys(found))
+
+
+def is_gguf(path: str) -> bool:
+    return path.lower().endswith(".gguf")
 
 
 def memory_advice(path: str, total_ram: int) -> str | None:
     """What to say of a float32 file that fills the RAM of this machine, or None."""
     size = Path(path).stat().st_size
-    if not path.endswith((".safetensors", ".sft")) or size < total_ram / 2:
+    if not path.lower().endswith((".safetensors", ".sft")) or size < total_ram / 2:
         return None
     with safetensors.safe_open(path, framework="pt") as file:
         if all(file.get_slice(k).get_dtype() != "F32" for k in file.keys()):
@@ -260,7 +267,7 @@ class NavaTextEncoderLoader(io.ComfyNode):
         path = folder_paths.get_full_path_or_raise("text_encoders", clip_name)
         with naming("NavaTextEncoderLoader, clip_name"):
             weights, metadata = read_weights(path)
-            weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
+            weights = settled(weights, metadata, clip_name, keep=("formats",))
             model_options = {"umt5xxl_model_config": umt5_sizes(weights, clip_name)}
         if device == "cpu":
             model_options["load_device"] = model_options["offload_device"] = torch.device("cpu")
@@ -318,6 +325,7 @@ class NavaVideoVAELoader(io.ComfyNode):
         path = folder_paths.get_full_path_or_raise("vae", vae_name)
         with naming("NavaVideoVAELoader, vae_name"):
             weights, metadata = read_weights(path)
+            weights = settled(weights, metadata, vae_name)
             sizes = wan22_sizes(weights, vae_name)
         stock = comfy.ldm.wan.vae2_2.WanVAE
         # The host's VAE class has the released widths written in; let it build the file's instead.

@@ -8,6 +8,9 @@ import functools
 import logging
 
 import comfy.lora
+import comfy.sd
+
+from ..nava_core.lora_file import left_out, spelled
 
 PREFIX = "diffusion_model."
 # what trainers put before a module's path; PEFT adds its own before that
@@ -39,10 +42,10 @@ def add_keys(model, keys: dict) -> dict:
 
 
 def install(is_nava) -> None:
-    """Let the host's LoRA loaders know NAVA's key styles, and say so when a file fits no layer."""
+    """Let the host's LoRA loaders know NAVA's key styles, and say so when layers of a file fit none."""
     if getattr(comfy.lora.model_lora_keys_unet, "knows_nava", False):
         return
-    keys_of, load = comfy.lora.model_lora_keys_unet, comfy.lora.load_lora
+    keys_of, load, for_models = comfy.lora.model_lora_keys_unet, comfy.lora.load_lora, comfy.sd.load_lora_for_models
 
     @functools.wraps(keys_of)
     def model_lora_keys_unet(model, key_map={}):
@@ -51,22 +54,20 @@ def install(is_nava) -> None:
 
     @functools.wraps(load)
     def load_lora(lora, to_load, log_missing=True):
-        if isinstance(to_load, NavaKeys):
-            lora = without_adapter_names(lora)
-        loaded = load(lora, to_load, log_missing)
-        if isinstance(to_load, NavaKeys) and lora and not loaded:
-            logging.warning(
-                "This LoRA has no layer that NAVA has (its first is %s): it changes nothing. Was it made for another model?",
-                next(iter(lora)),
-            )
-        return loaded
+        if not isinstance(to_load, NavaKeys):
+            return load(lora, to_load, log_missing)
+        lora = spelled(lora, {}, "The LoRA")
+        said = left_out(lora, to_load, "This LoRA")
+        if said:
+            logging.warning("%s", said)
+        return load(lora, to_load, False)
+
+    @functools.wraps(for_models)
+    def load_lora_for_models(model, clip, lora, *args, lora_metadata=None, **kwargs):
+        if model is not None and is_nava(model.model):  # what the file's header says, which the host only keeps
+            lora = spelled(lora, lora_metadata or {}, "The LoRA")
+        return for_models(model, clip, lora, *args, lora_metadata=lora_metadata, **kwargs)
 
     model_lora_keys_unet.knows_nava = True
     comfy.lora.model_lora_keys_unet, comfy.lora.load_lora = model_lora_keys_unet, load_lora
-
-
-def without_adapter_names(lora: dict) -> dict:
-    """PEFT's `lora_A.default.weight` as `lora_A.weight`."""
-    return {
-        k.replace(".lora_A.default.", ".lora_A.").replace(".lora_B.default.", ".lora_B."): v for k, v in lora.items()
-    }
+    comfy.sd.load_lora_for_models = load_lora_for_models

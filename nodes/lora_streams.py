@@ -1,25 +1,28 @@
 """A LoRA with a strength of its own for picture, for sound, and for what both share."""
 
+from pathlib import Path
+
 import comfy.lora
 import comfy.lora_convert
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
+from ..nava_core.lora_file import left_out, metadata_beside, spelled
 from ..nava_core.streams import STREAMS, stream_of
 from .host import require_nava
-from .load import is_there
+from .load import is_there, naming, read_weights
 
 PREFIX = "diffusion_model."
 
 
-def add_lora(model, weights: dict, strengths: dict[str, float], name: str):
-    """A clone of the ModelPatcher with the LoRA's layers added, each at the strength of its stream.
+def add_lora(model, weights: dict, strengths: dict[str, float], name: str, metadata: dict | None = None):
+    """(a clone of the ModelPatcher with the LoRA's layers added, each at the strength of its stream; what was left out, or None).
 
-    Raises ValueError when no layer of the file belongs to the model.
+    metadata: of the file, where trainers may keep alpha. Raises ValueError when no layer of the file belongs to the model.
     """
     names = comfy.lora.model_lora_keys_unet(model.model, {})
-    patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(weights), names)
+    weights = comfy.lora_convert.convert_lora(spelled(weights, metadata or {}, f"NavaLoraLoader, lora_name: {name}"))
+    patches = comfy.lora.load_lora(weights, names)
     if not patches:
         raise ValueError(
             f"NavaLoraLoader, lora_name: no layer of {name} belongs to NAVA. It was trained for another model, or is no LoRA."
@@ -29,7 +32,7 @@ def add_lora(model, weights: dict, strengths: dict[str, float], name: str):
         own = {k: p for k, p in patches.items() if stream_of(path_of(k)) == stream}
         if own and strengths[stream]:
             patched.add_patches(own, strengths[stream])
-    return patched
+    return patched, left_out(weights, names, name)
 
 
 def path_of(key) -> str:
@@ -78,5 +81,8 @@ class NavaLoraLoader(io.ComfyNode):
         strengths = dict(zip(STREAMS, (strength_picture, strength_sound, strength_shared), strict=True))
         if not any(strengths.values()):
             return io.NodeOutput(model)
-        weights = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("loras", lora_name), safe_load=True)
-        return io.NodeOutput(add_lora(model, weights, strengths, lora_name))
+        path = folder_paths.get_full_path_or_raise("loras", lora_name)
+        with naming("NavaLoraLoader, lora_name"):
+            weights, metadata = read_weights(path)
+        patched, said = add_lora(model, weights, strengths, lora_name, metadata_beside(Path(path), metadata))
+        return io.NodeOutput(patched, ui={"text": [said]} if said else None)

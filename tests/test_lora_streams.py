@@ -42,7 +42,8 @@ def test_each_strength_moves_its_own_layers(nava, tmp_path):
         weights[f"diffusion_model.{layer}.lora_down.weight"] = torch.randn(2, columns, generator=generator)
         weights[f"diffusion_model.{layer}.alpha"] = torch.tensor(2.0)
     strengths = {"picture": 0.5, "sound": 2.0, "shared": 0.0}
-    patched = nava("lora_streams").add_lora(model, weights, strengths, "some.safetensors")
+    patched, left_out = nava("lora_streams").add_lora(model, weights, strengths, "some.safetensors")
+    assert left_out is None
     patched.patch_model(device_to=torch.device("cpu"))
     moved = {k: v.clone() for k, v in patched.model.diffusion_model.state_dict().items()}
     patched.unpatch_model(device_to=torch.device("cpu"))

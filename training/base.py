@@ -8,15 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nava_core.checkpoint import (
-    SCALE,
     dequantized_rows,
     identify,
-    key_prefix,
     load_transformer,
+    own_names,
     read_header,
-    refuse_foreign_quantization,
     without_prefix,
 )
+from nava_core.scales import SCALE, real_numbers, refuse_packed
 from nava_core.transformer import NavaTransformer
 
 PRECISIONS = ("float32", "bf16", "fp8")
@@ -49,26 +48,25 @@ def load_base(path: str | Path, precision: str = "float32") -> NavaTransformer:
         return load_transformer(path)
     path = Path(path)
     shapes, metadata = read_header(path)
-    refuse_foreign_quantization(without_prefix(shapes), path.name)
     if precision == "fp8" and not any(k.endswith(SCALE) for k in shapes):
         raise ValueError(
             f"lora.base is fp8, but {path.name} is not: write such a file with `run.py convert --dtype fp8`"
         )
     model = NavaTransformer(identify(without_prefix(shapes), metadata, path.name), device="meta")
     matrices = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv3d)}
-    prefix, weights, rows = key_prefix(shapes), {}, {}
+    names, own, weights, rows = own_names(shapes), without_prefix(shapes), {}, {}
     with safetensors.safe_open(path, framework="pt") as file:
+
+        def read(key: str):
+            return file.get_tensor(names[key])
+
+        refuse_packed(own, read, metadata, path.name)
         for key in model.state_dict():
-            weight = file.get_tensor(prefix + key)
             name = key.removesuffix(".weight")
-            if prefix + name + SCALE not in shapes:
-                weights[key] = weight.to(torch.bfloat16 if key in matrices else torch.float32)
-                continue
-            scale = file.get_tensor(prefix + name + SCALE)
-            if precision == "fp8":
-                rows[name] = weight, scale
+            if precision == "fp8" and len(own.get(name + SCALE, ())) == 1 and own[name + SCALE] == own[key][:1]:
+                rows[name] = read(key), read(name + SCALE)
             else:
-                weights[key] = dequantized_rows(weight, scale, torch.bfloat16)
+                weights[key] = real_numbers(key, read, own).to(torch.bfloat16 if key in matrices else torch.float32)
     for name, (weight, scale) in rows.items():
         parent, _, last = name.rpartition(".")
         layer = RowLinear(weight, scale, weights.pop(f"{name}.bias"))
