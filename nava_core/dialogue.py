@@ -7,12 +7,34 @@ from .prompt import CLOSE, PromptError, few, short
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
+COLONS = str.maketrans(dict.fromkeys("﹕∶꞉︰", ":"))
+LISTED = re.compile(r"(?:[-–—•·>+]|\d{1,3}[.)])\s+")  # what editors put before rows of a list
+QUOTES = ('""', "“”", "„“", "„”", "«»", "「」", "『』", "‘’", "''", "＂＂")
+
+
+def plain_row(row: str) -> str:
+    """A row without the marks that text editors leave in it: lists, bold names, odd colons."""
+    row = row.strip().translate(COLONS)
+    mark = LISTED.match(row)
+    row = row[mark.end() :] if mark else row
+    row = row.replace("**", "").replace("__", "").strip()
+    end = next((i for i, c in enumerate(row) if c in ":："), 0)
+    return row[:end].replace("*", "").strip(" _`") + row[end:] if end and row[:end].count("*") % 2 == 0 else row
+
+
+def unquoted(words: str) -> str:
+    """Words without the quotation marks around all of them: what is said is spoken anyway."""
+    inner = words[1:-1]
+    around = len(words) > 2 and words[0] + words[-1] in QUOTES and not set(inner) & {words[0], words[-1]}
+    return inner.strip() if around else words
+
+
 def split_row(row: str) -> tuple[str, str, str] | None:
     """(who, how, words) of a row `Name (how it is said): words`; None when it is not written so.
 
     Every character is looked at once: a regular expression with three optional parts would go back and forth.
     """
-    row = row.strip()
+    row = plain_row(row)
     end = next((i for i, c in enumerate(row) if c in ":：()（）<>"), len(row))
     who, rest, how = row[:end].rstrip(), row[end:], ""
     if rest[:1] in ("(", "（"):
@@ -20,7 +42,7 @@ def split_row(row: str) -> tuple[str, str, str] | None:
         if rest[end : end + 1] not in (")", "）"):
             return None
         how, rest = rest[1:end].strip(), rest[end + 1 :].lstrip()
-    words = rest[1:].strip()
+    words = unquoted(rest[1:].strip())
     return (who, how, words) if rest[:1] in (":", "：") and words else None
 
 

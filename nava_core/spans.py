@@ -3,11 +3,12 @@
 import itertools
 import math
 import re
+import unicodedata
 
 from .sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, ClipLength
 
 Span = tuple[float, float]
-SPAN = re.compile(r"(\d*\.?\d*)\s*[-–—~]\s*(\d*\.?\d*)")
+SPAN = re.compile(r"(\d*\.?\d*)\s*[-‐-―−~〜]\s*(\d*\.?\d*)")
 SLACK = 1e-3  # seconds: 0.042 means a frame
 
 
@@ -16,11 +17,12 @@ def parse_spans(text: str, seconds: float) -> list[Span]:
 
     seconds: the clip's length. Raises ValueError for what is no span, lies beyond the end, or overlaps another.
     """
-    parts = [p.strip() for p in re.split(r"[,;，；、\n]", text) if p.strip()]
+    text = unicodedata.normalize("NFKC", text)  # full-width digits and commas
+    parts = [p.strip() for p in re.split(r"[,;、\n]", text) if p.strip()]
     found = []
     for part in parts:
         match = SPAN.fullmatch(part)
-        if match is None or part in "-–—~":
+        if match is None or not part.strip("-‐‑‒–—―−~〜"):
             raise ValueError(f"{part!r} is no span of time. Write seconds as 0-2, or 5.5- for all from there on")
         try:
             start, end = float(match[1] or 0), float(match[2] or math.inf)

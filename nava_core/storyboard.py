@@ -2,12 +2,15 @@
 
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from .sizes import FPS, FRAMES_PER_LATENT, MAX_SECONDS, ClipLength, latent_frames_more
 
-RULE = re.compile(r"^\s*-{3,}(.*)$", re.MULTILINE)
-SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:s|sec|seconds|秒)?", re.IGNORECASE)
+# What word processors, phones and Chinese keyboards make of hyphens.
+DASHES = "\u2010-\u2015\u2212\u2500\u2501\ufe58\ufe63\uff0d"
+RULE = re.compile(rf"\s*([-{DASHES}]+)(.*)")
+SECONDS = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:s|secs?|seconds?|秒)?", re.IGNORECASE)
 GOES_ON, BEGINS = ("continue", "继续"), ("cut", "切")
 
 
@@ -34,36 +37,62 @@ class Shot:
 def parse(text: str, seconds: float) -> list[Shot]:
     """Shots of a text: prompts between lines of `---`, which may say `--- 6 s`, `--- continue` or `--- 4 s, continue`.
 
-    Such a line belongs to the shot after it. seconds: of shots that do not say their own. Without a word a shot is a cut.
+    Such a line belongs to the shot after it. Dashes that an editor has put for hyphens are such a line too, unless other words
+    follow one of them. seconds: of shots that do not say their own. Without a word a shot is a cut.
     """
-    pieces = RULE.split("---\n" + text if not re.match(r"\s*-{3,}", text) else text)[1:]
+    parts: list[tuple[str, list[str]]] = []  # what stands behind the dashes, and the lines below
+    for line in text.split("\n"):
+        head = rule(line)
+        if head is not None:
+            parts.append((head, []))
+        elif parts or line.strip():
+            if not parts:
+                parts.append(("", []))
+            parts[-1][1].append(line)
     shots = []
-    for head, prompt in zip(pieces[::2], pieces[1::2], strict=True):
-        number = len(shots) + 1
+    for head, lines in parts or [("", [])]:
+        prompt, number = "\n".join(lines).strip(), len(shots) + 1
         length, goes_on = headed(head, seconds, number)
-        if not prompt.strip():
+        if not prompt:
             raise StoryboardError(f"shot {number} has no prompt. Write one after its line ---{head.rstrip()}")
         if goes_on and not shots:
             raise StoryboardError("shot 1 cannot continue: there is nothing before it")
-        shots.append(Shot(prompt.strip(), length, goes_on))
+        shots.append(Shot(prompt, length, goes_on))
     return shots
+
+
+def rule(line: str) -> str | None:
+    """What stands behind the dashes of a line that divides shots; None for a line of text."""
+    match = RULE.fullmatch(line.rstrip("\r"))
+    if match is None:
+        return None
+    dashes, head = match.groups()
+    typographic = bool(dashes.strip("-"))
+    readable = typographic and all(SECONDS.fullmatch(word) or word in (*GOES_ON, *BEGINS) for word in words_of(head))
+    return head if len(dashes) > (1 if typographic else 2) or readable else None
+
+
+def words_of(head: str) -> list[str]:
+    """The words of a head, in the plain forms of letters, digits and commas; a comma between digits belongs to a number."""
+    head = unicodedata.normalize("NFKC", head).strip().lower()
+    words = re.split(r"[;、]|,(?!\d)|(?<!\d),|(?<=\D)\s+(?=\d)|(?<=[s秒])\s+", head)
+    return [word.strip() for word in words if word.strip()]
 
 
 def headed(head: str, seconds: float, number: int) -> tuple[float, bool]:
     """(seconds, whether it goes on) of what stands behind `---`."""
     goes_on = False
-    for word in filter(None, re.split(r"[,，;]|(?<=\D)\s+(?=\d)|(?<=[s秒])\s+", head.strip())):
-        word = word.strip().lower()
+    for word in words_of(head):
         match = SECONDS.fullmatch(word)
         if match:
-            seconds = float(match[1])
+            seconds = float(match[1].replace(",", "."))
             if not (0 < seconds <= MAX_SECONDS and math.isfinite(seconds)):
                 raise StoryboardError(
                     f"shot {number}: {match[1]} s; a shot lasts more than 0 and up to {MAX_SECONDS:g} s"
                 )
         elif word in GOES_ON:
             goes_on = True
-        elif word not in BEGINS and word:
+        elif word not in BEGINS:
             raise StoryboardError(
                 f"shot {number}: {word!r} is no length and neither cut nor continue. Write --- 5 s, continue"
             )

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..nava_core.guidance import COND, MASKED, UNCOND, VOICELESS, Guidance
 from .checks import check_latents
 from .formats import is_audio
-from .hooks import guided_stream, has_functions, name_unused
+from .hooks import OwnFunctions, guided_stream, has_functions, name_unused, split_functions, through_post
 from .host import JOINT, VOICE_POSITIONS, VOICES, require_nava
 from .masks import KEEPS_FIRST_FRAME, holding_first_frame, per_latent_frame
 from .vae import require_audio_vae
@@ -63,6 +63,7 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         self.weights = self.guidance.weights(not self.lone_audio, has_audio, self.has_voices)
         self.passes = [COND, *self.weights]
         self.told = set()
+        self.own_functions = OwnFunctions()
         if not self.lone_audio and not getattr(denoise_mask, "is_nested", False):
             if denoise_mask is not None:
                 denoise_mask = per_latent_frame(denoise_mask, shapes[0][2])
@@ -86,16 +87,25 @@ class NavaGuidance(comfy.samplers.CFGGuider):
             weights = {name: w for name, w in weights.items() if is_active(conds[name], sigma)}
             if not first >= sigma >= last:
                 weights = {name: w for name, w in weights.items() if name == UNCOND}
+        if model_options.get("disable_cfg1_optimization") and UNCOND not in weights:
+            weights = {UNCOND: (0.0, 0.0), **weights}  # a cfg++ sampler steps along the unconditional pass
         run = [conds[p] if p == COND or p in weights else None for p in PASSES]
         outputs = comfy.samplers.calc_cond_batch(self.inner_model, run, x, timestep, model_options)
         name_unused(model_options, self.told)
         streams = dict(zip(PASSES, map(self._streams, outputs), strict=True))
-        if has_functions(model_options):
-            mixed = self._through_functions(streams, weights, x, timestep, model_options, (conds[COND], conds[UNCOND]))
+        from_nodes, from_sampler = split_functions(model_options, self.model_options)
+        both = (conds[COND], conds[UNCOND])
+        if has_functions(from_nodes):
+            mixed = self._through_functions(streams, weights, x, timestep, from_nodes, both)
         else:
             mixed = self.guidance.combine(streams, weights)
-        parts = [t for t in mixed if t is not None]
-        return parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]
+        result = packed(mixed)
+        if from_sampler:
+            given = [packed(streams[name]) if name in weights or name == COND else None for name in (COND, UNCOND)]
+            result = through_post(
+                from_sampler, result, given, x, timestep, self.inner_model, model_options, both, 1 + max(weights.get(UNCOND, (0,)))
+            )
+        return result
 
     def _through_functions(self, streams, weights, x, timestep, model_options, conds):
         """As `Guidance.combine`, with the text contrast made by the functions that nodes put on the model."""
@@ -108,7 +118,10 @@ class NavaGuidance(comfy.samplers.CFGGuider):
             scale = 1 + weights[UNCOND][i] if UNCOND in weights else 1.0
             contrasts = [(w[i], streams[name][i]) for name, w in weights.items() if name != UNCOND and w[i]]
             out.append(
-                guided_stream(cond, uncond, scale, contrasts, given, timestep, self.inner_model, model_options, conds)
+                guided_stream(
+                    cond, uncond, scale, contrasts, given, timestep, self.inner_model,
+                    self.own_functions.of_stream(i, model_options), conds,
+                )
             )
         return out
 
@@ -118,6 +131,12 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         if len(parts) == 2:
             return tuple(parts)
         return (None, parts[0]) if self.lone_audio else (parts[0], None)
+
+
+def packed(streams):
+    """(video, audio), either of them None, as the sampler sees them."""
+    parts = [t for t in streams if t is not None]
+    return parts[0] if len(parts) == 1 else comfy.utils.pack_latents(parts)[0]
 
 
 def is_timed(conds) -> bool:

@@ -1,8 +1,11 @@
 """Guidance functions that other nodes put on a MODEL (RescaleCFG, CFGZeroStar, APG …), run on picture and sound apart."""
 
+import copy
 import logging
+import types
 
 import comfy.model_management
+import torch
 
 CALC, PRE, CFG, POST = (
     "sampler_calc_cond_batch_function",
@@ -56,13 +59,78 @@ def guided_stream(cond, uncond, scale, contrasts, x, sigma, model, model_options
             result = pair[1] + (pair[0] - pair[1]) * scale
     for weight, other in contrasts:
         result = result + weight * (cond - other)
-    for function in model_options.get(POST, []):
+    functions = model_options.get(POST, [])
+    return through_post(functions, result, (cond, uncond), x, sigma, model, model_options, conds, scale)
+
+
+def through_post(functions, result, passes, x, sigma, model, model_options, conds, scale):
+    """x0 after these post-cfg functions. passes: x0 of (cond, uncond or None), in the form of `result` and `x`."""
+    cond, uncond = passes
+    for function in functions:
         given = {
-            "denoised": result, "cond": conds[0], "uncond": conds[1],
-            "cond_denoised": cond, "uncond_denoised": cond * 0 if uncond is None else uncond,
+            "denoised": result, "cond": conds[0], "uncond": conds[1], "cond_denoised": cond,
+            "uncond_denoised": cond * 0 if uncond is None else uncond, "cond_scale": scale, "timestep": sigma,
+            "sigma": sigma, "input": x, "model": model, "model_options": model_options,
         }  # fmt: skip
-        result = call(function, {**shared, **given})
+        result = call(function, given)
     return result
+
+
+def split_functions(model_options: dict, of_nodes: dict) -> tuple[dict, list]:
+    """(options with the functions that nodes put on the model, post-cfg functions that the sampler has added for itself).
+
+    A sampler's function (cfg++ takes the unconditional pass from it) expects the latent as the sampler has it.
+    """
+    known = {id(f) for f in of_nodes.get(POST, [])}
+    own = [f for f in model_options.get(POST, []) if id(f) not in known]
+    if not own:
+        return model_options, []
+    return {**model_options, POST: [f for f in model_options[POST] if id(f) in known]}, own
+
+
+class OwnFunctions:
+    """The functions of a model for each stream: what a function remembers from step to step (APG's momentum) is of one stream."""
+
+    def __init__(self):
+        self.known: dict[tuple[int, int], tuple] = {}  # with the original, so that its id stays its own
+
+    def of_stream(self, stream: int, model_options: dict) -> dict:
+        """The options with functions of this stream's own; the first stream has the originals."""
+        if stream == 0:
+            return model_options
+        out = dict(model_options)
+        for key in (PRE, POST):
+            if model_options.get(key):
+                out[key] = [self.own(f, stream) for f in model_options[key]]
+        if model_options.get(CFG) is not None:
+            out[CFG] = self.own(model_options[CFG], stream)
+        return out
+
+    def own(self, function, stream: int):
+        if (id(function), stream) not in self.known:
+            self.known[id(function), stream] = function, twin(function)
+        return self.known[id(function), stream][1]
+
+
+def twin(thing):
+    """A copy of a function or callable with variables of its own; what those hold in lists and dicts is copied too."""
+    if isinstance(thing, types.FunctionType) and thing.__closure__:
+        cells = [types.CellType(twin(c.cell_contents)) if filled(c) else types.CellType() for c in thing.__closure__]
+        copied = types.FunctionType(thing.__code__, thing.__globals__, thing.__name__, thing.__defaults__, tuple(cells))
+        copied.__kwdefaults__, copied.__qualname__ = thing.__kwdefaults__, thing.__qualname__
+        return copied
+    if isinstance(thing, types.MethodType):
+        return types.MethodType(thing.__func__, copy.copy(thing.__self__))
+    if isinstance(thing, list | dict | set) or (callable(thing) and not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType | torch.nn.Module)):
+        return copy.copy(thing)
+    return thing
+
+
+def filled(cell) -> bool:
+    try:
+        return cell.cell_contents is not None or True
+    except ValueError:  # a variable that is set later
+        return False
 
 
 def call(function, arguments: dict):

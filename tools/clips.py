@@ -1,8 +1,10 @@
 """Rows of a prompt list -> graphs for the server, and finished media files -> tensors."""
 
 import copy
+import glob
 import hashlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ from nava_core.convert import convert
 
 sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
 
-MODEL_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".sft", ".gguf")
+MODEL_ENDINGS = (".safetensors", ".pt", ".pt2", ".pth", ".ckpt", ".sft", ".bin", ".pkl", ".gguf")
 SAVED = (".mp4", ".flac", ".webm", ".wav")
 EDGE = 1 << 20
 
@@ -152,13 +154,23 @@ def fingerprint(prompt: dict, folders: list[Path]) -> str:
     content = {k: [n["class_type"], n["inputs"]] for k, n in prompt.items()}
     found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     names = {
-        v for n in prompt.values() for v in n["inputs"].values() if isinstance(v, str) and v.endswith(MODEL_ENDINGS)
+        v
+        for n in prompt.values()
+        for v in n["inputs"].values()
+        if isinstance(v, str) and v.lower().endswith(MODEL_ENDINGS)
     }
     for name in sorted(names):
-        file = next((f for folder in folders for f in sorted(folder.glob(f"*/{name}")) if f.is_file()), None)
-        if file is not None:
+        if file := model_file(name, folders):
             found.update(identity(file))
     return found.hexdigest()
+
+
+def model_file(name: str, folders: list[Path]) -> Path | None:
+    """The file behind a loader's choice, which may lie in folders of its own (and say so as Windows does)."""
+    path = glob.escape(re.sub(r"\\+", "/", name))
+    if path.startswith("/"):
+        return None
+    return next((f for folder in folders for f in sorted(folder.glob(f"*/{path}")) if f.is_file()), None)
 
 
 def identity(file: Path) -> bytes:

@@ -14,7 +14,6 @@ Files are looked for beside the JSONL.
 
 import copy
 import functools
-import glob
 import hashlib
 import json
 import re
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import clips
 from demo import find
-from prompt_sets import PromptSetError, Row, file_of, json_of
+from prompt_sets import PromptSetError, Row, file_of, json_of, lines_of, read_text
 from workflow import WorkflowError
 
 KEYS = ("prompt", "seed", "picture", "voices", "size", "seconds", "prefix", "workflow", "set")
@@ -32,7 +31,7 @@ SIZE = re.compile(r"(\d{2,4})\s*[x×]\s*(\d{2,4})")
 PREFIX = re.compile(r"[\w-][\w .-]*(/[\w-][\w .-]*)*")
 LOADED = ("image", "audio", "file", "video")  # inputs of Load nodes that name a file
 LAST_SEED = 2**64 - 1
-MODEL_FILE = re.compile(r'[^"=/\\\\]+(?:{})(?=")'.format("|".join(map(re.escape, clips.MODEL_ENDINGS))))
+MODEL_FILE = re.compile(r'[^"=]+(?:{})(?=")'.format("|".join(map(re.escape, clips.MODEL_ENDINGS))), re.IGNORECASE)
 
 
 class JobError(ValueError):
@@ -70,8 +69,8 @@ def digest(file: Path | None) -> str | None:
 def read(path: Path, workflow: str) -> list[Job]:
     """The jobs of a file; raises JobError that names every line that cannot be one."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = lines_of(read_text(path))
+    except (OSError, ValueError) as error:
         raise JobError(f"{path} cannot be read: {error}") from error
     jobs, faults = [], []
     for number, line in enumerate(lines, 1):
@@ -220,12 +219,11 @@ def save_as(prompt: dict, prefix: str) -> None:
 
 def models_of(job: Job, names: tuple[str, ...], folders: list[Path]) -> str:
     """Says which model files a job takes: `names`, and what its workflow and settings name, by content where they are there."""
-    text = job.workflow.read_text(encoding="utf-8") + json.dumps([s for s, _ in job.set], ensure_ascii=False)
+    text = read_text(job.workflow) + json.dumps([s for s, _ in job.set], ensure_ascii=False)
     found = hashlib.sha256()
     for name in sorted({*names, *MODEL_FILE.findall(text)}):
         found.update(name.encode())
-        places = (f for folder in folders for f in sorted(folder.glob(f"*/{glob.escape(name)}")) if f.is_file())
-        if file := next(places, None):
+        if file := clips.model_file(name, folders):
             found.update(model_identity(file))
     return found.hexdigest()
 

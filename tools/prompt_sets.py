@@ -9,8 +9,16 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from environment import ROOT
+
+sys.path.insert(0, str(ROOT))
+from nava_core.text_file import lines_of, read_text
+
+sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
 
 SPOKEN = re.compile(r"<S>(.*?)<E>", re.DOTALL)
 OPENING = re.compile(r"<S>")
@@ -47,12 +55,12 @@ def read(path: Path) -> list[Row]:
     """The rows of a list; raises PromptSetError before anything is generated."""
     if path.is_dir():
         items = sorted(path.glob("*.json"))
-        rows = [verse(json_of(file.read_text(encoding="utf-8"), str(file)), file, file.stem) for file in items]
+        rows = [verse(json_of(text_at(file), str(file)), file, file.stem) for file in items]
     elif not path.is_file():
         raise PromptSetError(f"{path}: there is no such file or folder")
     else:
-        text = path.read_text(encoding="utf-8-sig")
-        lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        text = text_at(path)
+        lines = [(n, line.strip()) for n, line in enumerate(lines_of(text), 1) if line.strip()]
         if text.lstrip().startswith("["):
             items = json_of(text, str(path))
             rows = [verse(item, path, f"{n:03d}") for n, item in enumerate(items, 1)]
@@ -63,6 +71,13 @@ def read(path: Path) -> list[Row]:
     if not rows:
         raise PromptSetError(f"{path}: it holds no prompts")
     return unique(rows)
+
+
+def text_at(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise PromptSetError(f"{path} cannot be read: {error}") from error
 
 
 def json_of(text: str, where: str):

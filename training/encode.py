@@ -22,6 +22,7 @@ from nava_core import audio_to_tokens, load_voice_encoder
 from nava_core import prompt as prompts
 from nava_core.media import fit_length
 from nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, check_side, nearest_trained_shape
+from nava_core.text_file import read_text
 from nava_core.voice import AudioError
 
 from .samples import Sample, write_shard
@@ -102,7 +103,7 @@ def examine(path: Path, settings: Settings) -> Source:
     text, times = path.with_suffix(".txt"), path.with_suffix(".json")
     if not text.exists():
         raise ValueError(f"its prompt {text.name} is missing")
-    prompt = prompts.parse(text.read_text(encoding="utf-8"))
+    prompt = prompts.parse(read_text(text))
     if not prompt.text:
         raise ValueError(f"{text.name} is empty")
     if prompt.problems:
@@ -129,7 +130,7 @@ def examine(path: Path, settings: Settings) -> Source:
 
 def read_times(path: Path, lines: int, seconds: float) -> list[tuple[float, float]]:
     try:
-        speech = [(float(start), float(end)) for start, end in json.loads(path.read_text(encoding="utf-8"))["speech"]]
+        speech = [(float(start), float(end)) for start, end in json.loads(read_text(path))["speech"]]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f'{path.name} is not of the form {{"speech": [[start, end], ...]}}') from None
     if len(speech) != lines:

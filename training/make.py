@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from nava_core.text_file import read_text
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -35,8 +37,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     try:
-        config = tomllib.loads(options.config.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        config = tomllib.loads(read_text(options.config))
+    except (OSError, ValueError) as error:
         print(f"{options.config} cannot be read as a config: {error}", file=sys.stderr)
         return 1
     if config.get("kind") not in KINDS:
