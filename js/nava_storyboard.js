@@ -7,24 +7,20 @@ import { allNodes, before, feed } from "./nava_graph.js";
 import { areasOf, paintSpoken } from "./nava_spoken.js";
 import { say, told } from "./nava_words.js";
 
-const RULE = /^\s*-{3,}.*$/gm; // as nava_core/storyboard.py has it
 const UNSAID = 5; // seconds of shots that do not say theirs, where the latent's length is not known
 
-/** Where the text of a shot stands: [start, end]. */
-function placeOf(text, number) {
-  const rules = [...text.matchAll(RULE)];
-  const starts = rules.map((rule) => rule.index + rule[0].length + 1);
-  const ends = rules.map((rule) => rule.index);
-  if (/^\s*-{3,}/.test(text)) ends.shift();
-  else starts.unshift(0);
-  return [starts[number] ?? text.length, Math.max(starts[number] ?? 0, (ends[number] ?? text.length))];
+/** Where the rows of a shot stand in the text: [start, end]. */
+function placeOf(text, [first, after]) {
+  const rows = text.split("\n");
+  const start = rows.slice(0, first).join("\n").length + (first ? 1 : 0);
+  return [Math.min(start, text.length), Math.min(start + rows.slice(first, after).join("\n").length, text.length)];
 }
 
 /** Select a shot's text where it is written. */
-function choose(given, number) {
+function choose(given, rows) {
   const [area] = areasOf(given);
   if (!area) return;
-  const [start, end] = placeOf(area.value, number);
+  const [start, end] = placeOf(area.value, rows);
   area.setSelectionRange(start, start);
   area.blur();
   area.focus(); // which scrolls to the caret
@@ -58,7 +54,7 @@ function parts(report, voices, given) {
   );
   const made = [];
   if (report.shots.length) {
-    made.push(element("div", { class: "nava-timeline" }, ...report.shots.map((shot, i) => bar(shot, i, colors[i], () => choose(given, i)))));
+    made.push(element("div", { class: "nava-timeline" }, ...report.shots.map((shot, i) => bar(shot, i, colors[i], () => choose(given, shot.rows)))));
     const count = say(report.shots.length === 1 ? "1 shot" : "{count} shots", { count: report.shots.length });
     const marks = report.shots.length > 1 ? ` · ┆ ${say("goes on")} · | ${say("cut")}` : "";
     made.push(element("div", { class: "nava-quiet" }, `${count} · ${say("{seconds} s", { seconds: report.seconds.toFixed(2) })}${marks}`));

@@ -18,6 +18,7 @@ WRAPPERS = re.compile(
     r"(^|\.)(?:(?:_orig_mod|module)\.)+"
 )  # names that torch.compile and DistributedDataParallel put in
 PREFIXES = ("backbone.", "model.diffusion_model.", "diffusion_model.", "model.")
+CONFIG = "nava_config"  # in a file's header, or among its entries
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.")
 LORA = "a LoRA: load the NAVA model first, then this file with Load LoRA"
 
@@ -52,9 +53,36 @@ def read_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str,
     refuse_foreign_content(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}, dict(file.metadata() or {})
+            shapes, metadata = (
+                {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()},
+                dict(file.metadata() or {}),
+            )
+            told = next((k for k in shapes if is_config(k)), None)
+            if told:  # ComfyUI's Save Model keeps no header of the pack's own
+                metadata.setdefault(CONFIG, config_text(file.get_tensor(told)))
+            return {k: v for k, v in shapes.items() if k != told}, metadata
     except (safetensors.SafetensorError, OSError) as error:
         raise unreadable(path, error) from error
+
+
+def is_config(key: str) -> bool:
+    """Whether an entry is the configuration, in a file that has no header for it."""
+    return key.rpartition(".")[2] == CONFIG
+
+
+def config_text(entry: Tensor) -> str:
+    return bytes(entry.to(torch.uint8).flatten().tolist()).decode(errors="replace")
+
+
+def config_among(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """The configuration as a header has it, where it is one of the entries."""
+    found = next((w for k, w in weights.items() if is_config(k)), None)
+    return {} if found is None else {CONFIG: config_text(found)}
+
+
+def config_entry(config: NavaConfig) -> Tensor:
+    """The configuration as an entry of a file, uint8: what tensor shapes do not tell."""
+    return torch.tensor(list(config.to_metadata().encode()), dtype=torch.uint8)
 
 
 def key_prefix(keys: Iterable[str]) -> str:
@@ -109,6 +137,11 @@ def identify(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str],
     except ConfigError as error:
         hint = f"It looks like {cause}." if cause else "Is this really a NAVA transformer (NAVA.safetensors)?"
         raise CheckpointError(f"{name} is not a NAVA model: {error}. {hint}") from error
+    if CONFIG not in metadata and config.dim != NavaConfig.dim:
+        raise CheckpointError(
+            f"{name} is not of the released size and does not say how many attention heads it has: its header has lost nava_config. "
+            "Take the file that it was made from."
+        )
     expected = expected_shapes(config)
     faults = [
         _listed("missing", [k for k in expected if k not in weights]),

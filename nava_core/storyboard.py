@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .sizes import FPS, FRAMES_PER_LATENT, MAX_SECONDS, ClipLength, latent_frames_more
 
@@ -20,11 +20,15 @@ class StoryboardError(ValueError):
 
 @dataclass(frozen=True)
 class Shot:
-    """seconds: its own length; goes_on: it continues the shot before, picture and sound, instead of a cut."""
+    """seconds: its own length; goes_on: it continues the shot before, picture and sound, instead of a cut.
+
+    rows: where its prompt stands in the text, (first line, line after the last).
+    """
 
     prompt: str
     seconds: float
     goes_on: bool = False
+    rows: tuple[int, int] = field(default=(0, 0), compare=False, repr=False)
 
     @property
     def lasts(self) -> float:
@@ -40,24 +44,26 @@ def parse(text: str, seconds: float) -> list[Shot]:
     Such a line belongs to the shot after it. Dashes that an editor has put for hyphens are such a line too, unless other words
     follow one of them. seconds: of shots that do not say their own. Without a word a shot is a cut.
     """
-    parts: list[tuple[str, list[str]]] = []  # what stands behind the dashes, and the lines below
-    for line in text.split("\n"):
+    parts: list[
+        tuple[str, int, list[str]]
+    ] = []  # what stands behind the dashes; the lines below, and the number of the first
+    for row, line in enumerate(text.split("\n")):
         head = rule(line)
         if head is not None:
-            parts.append((head, []))
+            parts.append((head, row + 1, []))
         elif parts or line.strip():
             if not parts:
-                parts.append(("", []))
-            parts[-1][1].append(line)
+                parts.append(("", row, []))
+            parts[-1][2].append(line)
     shots = []
-    for head, lines in parts or [("", [])]:
+    for head, first, lines in parts or [("", 0, [])]:
         prompt, number = "\n".join(lines).strip(), len(shots) + 1
         length, goes_on = headed(head, seconds, number)
         if not prompt:
             raise StoryboardError(f"shot {number} has no prompt. Write one after its line ---{head.rstrip()}")
         if goes_on and not shots:
             raise StoryboardError("shot 1 cannot continue: there is nothing before it")
-        shots.append(Shot(prompt, length, goes_on))
+        shots.append(Shot(prompt, length, goes_on, (first, first + len(lines))))
     return shots
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..nava_core.checkpoint import dequantized_rows
 from ..nava_core.convert import FP8_MAX
 from ..nava_core.scales import SCALE
-from .kept_numbers import KeptNumbers
+from .kept_numbers import KeptNumbers, LaterWeight
 
 
 class RowScaledPatch:
@@ -140,7 +140,24 @@ class RowScaledOps(comfy.ops.manual_cast):
         def _save_to_state_dict(self, destination, prefix, keep_vars):
             super()._save_to_state_dict(destination, prefix, keep_vars)
             if self.weight_scale is not None:
-                destination[prefix + SCALE[1:]] = self.scale  # of the rows that are saved
+                destination[prefix + SCALE[1:]] = self.stored_scale
+
+        def entries_to_save(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+            scale, made = self.stored_scale, []
+
+            def make() -> list[Tensor]:
+                if not made:
+                    rows, own = weight.to("cpu"), scale.to("cpu").float()
+                    if rows.dtype != torch.float8_e4m3fn:
+                        own = wide_enough(own, rows)
+                        rows = in_rows(rows, own).to(torch.float8_e4m3fn)
+                    made.extend((rows, own))
+                return made
+
+            return {
+                f"{name}.weight": LaterWeight(weight.shape, torch.float8_e4m3fn, lambda: make()[0]),
+                name + SCALE: LaterWeight(scale.shape, torch.float32, lambda: make()[1]),
+            }
 
         # How the host patches such a weight (LoRA): back to real numbers, and into rows of fp8 again.
 
@@ -151,16 +168,16 @@ class RowScaledOps(comfy.ops.manual_cast):
             return dequantized_rows(weight, self.scale.to(weight.device), dtype)
 
         def set_weight(self, weight: Tensor, inplace_update=False, seed=None, return_weight=False, **kwargs):
+            if return_weight:  # for `entries_to_save`
+                return weight if self.stored else weight.to(self.weight.dtype)
             if self.weight_scale is None:
                 scale, weight = None, weight.to(self.weight.dtype)
             else:
                 scale, backup = self.stored_scale.to(weight.device).float(), self.hooks_backup()
                 # a patch may exceed what a row's old scale can hold
-                if not return_weight and (not inplace_update or backup is not None):
+                if not inplace_update or backup is not None:
                     scale = wide_enough(scale, weight)
                 weight = comfy.float.stochastic_rounding(in_rows(weight, scale), torch.float8_e4m3fn, seed=seed or 0)
-            if return_weight:
-                return weight
             if inplace_update:  # the host will write the old rows back into this very tensor, and drops its backup then
                 self.weight.data.copy_(weight)
                 self.hooked = None if scale is None or backup is None else (backup, scale)

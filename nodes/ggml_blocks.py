@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nava_core.ggml_blocks import dequantized, kind_of, quantized
-from .kept_numbers import KeptNumbers
+from .kept_numbers import KeptNumbers, LaterWeight
 
 
 class BlockOps(comfy.ops.manual_cast):
@@ -62,19 +62,32 @@ class BlockOps(comfy.ops.manual_cast):
             # the host hands the bytes over as float32
             return dequantized(weight.to(torch.uint8), self.in_features, torch.float32) if self.stored else weight
 
+        def entries_to_save(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+            shape = (self.out_features, self.in_features)
+
+            def make() -> Tensor:
+                real = weight.to("cpu")
+                return (
+                    real.bfloat16()
+                    if real.dtype != torch.uint8
+                    else dequantized(real, self.in_features, torch.bfloat16)
+                )
+
+            return {f"{name}.weight": LaterWeight(shape, torch.bfloat16, make)}
+
         def set_weight(self, weight: Tensor, inplace_update=False, seed=None, return_weight=False, **kwargs):
+            if return_weight:  # for `entries_to_save`
+                return weight if self.stored else weight.to(self.weight.dtype)
             if not self.stored:
                 weight = weight.to(self.weight.dtype)
             else:
                 kind = kind_of(self.weight.shape[1], self.in_features)
-                if (inplace_update or return_weight) and kind != "Q8_0":
+                if inplace_update and kind != "Q8_0":
                     raise ValueError(
                         f"A LoRA that comes and goes while sampling needs a GGUF file of Q8_0, this one has {kind}. "
                         "Take another file, or load the LoRA for the whole run."
                     )
                 weight = quantized(weight)
-            if return_weight:
-                return weight
             if inplace_update:
                 self.weight.data.copy_(weight)
             else:

@@ -103,7 +103,15 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         if from_sampler:
             given = [packed(streams[name]) if name in weights or name == COND else None for name in (COND, UNCOND)]
             result = through_post(
-                from_sampler, result, given, x, timestep, self.inner_model, model_options, both, 1 + max(weights.get(UNCOND, (0,)))
+                from_sampler,
+                result,
+                given,
+                x,
+                timestep,
+                self.inner_model,
+                model_options,
+                both,
+                1 + max(weights.get(UNCOND, (0,))),
             )
         return result
 
@@ -119,8 +127,15 @@ class NavaGuidance(comfy.samplers.CFGGuider):
             contrasts = [(w[i], streams[name][i]) for name, w in weights.items() if name != UNCOND and w[i]]
             out.append(
                 guided_stream(
-                    cond, uncond, scale, contrasts, given, timestep, self.inner_model,
-                    self.own_functions.of_stream(i, model_options), conds,
+                    cond,
+                    uncond,
+                    scale,
+                    contrasts,
+                    given,
+                    timestep,
+                    self.inner_model,
+                    self.own_functions.of_stream(i, model_options),
+                    conds,
                 )
             )
         return out

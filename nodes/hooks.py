@@ -121,7 +121,10 @@ def twin(thing):
         return copied
     if isinstance(thing, types.MethodType):
         return types.MethodType(thing.__func__, copy.copy(thing.__self__))
-    if isinstance(thing, list | dict | set) or (callable(thing) and not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType | torch.nn.Module)):
+    if isinstance(thing, list | dict | set) or (
+        callable(thing)
+        and not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType | torch.nn.Module)
+    ):
         return copy.copy(thing)
     return thing
 

@@ -31,6 +31,7 @@ from .formats import AUDIO_CHANNELS, is_audio
 from .held import Held, level_at
 from .kept_numbers import keep_stored
 from .live import LiveView
+from .saving import saved
 
 MAX_TIMESTEP = 999  # the released sampler tells the network no later one; schedules of the host begin at 1000
 SMALLEST_REST = 1e-6
@@ -254,6 +255,9 @@ class NavaModel(model_base.BaseModel):
     @property
     def nava_config(self) -> NavaConfig:
         return self.diffusion_model.config
+
+    def state_dict_for_saving(self, *args, **kwargs):
+        return saved(super().state_dict_for_saving(*args, **kwargs), self)
 
     def process_timestep(self, timestep, **kwargs):
         return torch.floor(timestep).clamp(max=MAX_TIMESTEP)

@@ -20,6 +20,10 @@ class KeptNumbers:
         """Whether the weight is kept in the stored form; else the layer is an ordinary one."""
         raise NotImplementedError
 
+    def entries_to_save(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        """What a file holds of this layer's weight. weight: the host's entry, whose `.to` gives real numbers if a patch is on them."""
+        raise NotImplementedError
+
     def real_numbers(self, input: Tensor):
         """(weight, bias, what `uncast_bias_weight` wants), patches applied."""
         raise NotImplementedError
@@ -45,6 +49,19 @@ class KeptNumbers:
             yield
         finally:
             self.ready = None
+
+
+class LaterWeight(nn.Parameter):
+    """An entry whose numbers are made when it is written, as the host's own saved entries are."""
+
+    def __new__(cls, shape, dtype, make):
+        return super().__new__(cls, torch.empty(shape, dtype=dtype, device="meta"), requires_grad=False)
+
+    def __init__(self, shape, dtype, make):
+        self.make = make
+
+    def to(self, *args, **kwargs):
+        return self.make()
 
 
 def keep_stored(patcher) -> None:

@@ -89,9 +89,12 @@ def load_model(path: str, weight_dtype: str = "default", disable_dynamic: bool =
     else:
         weights, metadata = read_weights(path)
         shapes = {k: tuple(v.shape) for k, v in weights.items()}
+        metadata |= checkpoint.config_among(weights)
+        shapes = {k: s for k, s in shapes.items() if not checkpoint.is_config(k)}
     config = checkpoint.identify(checkpoint.without_prefix(shapes), metadata, name)
     if weights is None:
         weights, _ = read_weights(path)
+    weights = {k: w for k, w in weights.items() if not checkpoint.is_config(k)}
     if not is_gguf(path):
         prefix = checkpoint.key_prefix(weights)
         weights = settled(checkpoint.without_prefix(weights), metadata, name, prefix, keep=("formats", "rows"))

@@ -90,7 +90,14 @@ def describe_board(text: str, seconds: float, voices: list[str], cast: Cast | No
         # a voice that is silent in one shot may speak in another
         told = [*report["problems"], *(w for w in report["warnings"] if not w.startswith("no spoken line uses"))]
         problems += [f"shot {number}: {problem}" for problem in told]
-        shots.append({"seconds": round(shot.lasts, 3), "goes_on": shot.goes_on, "lines": report["lines"]})
+        shots.append(
+            {
+                "seconds": round(shot.lasts, 3),
+                "goes_on": shot.goes_on,
+                "rows": list(shot.rows),
+                "lines": report["lines"],
+            }
+        )
         lines += report["lines"]
         characters = report["characters"]
     total = round(sum(shot.lasts for shot in board), 2)

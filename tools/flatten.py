@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 INPUTS, OUTPUTS = -10, -20  # the ids of a subgraph's two edges in its own links
 MUTED, BYPASSED = 2, 4
 FRONTEND_ONLY = {"Note", "MarkdownNote"}
+REROUTES = {"Reroute", "Reroute (rgthree)"}
+SETS, GETS = {"SetNode", "easy setNode"}, {"GetNode", "easy getNode"}  # of KJNodes and Easy-Use: links by a name
+VALUES = {"PrimitiveNode"}
+EDITORS_OWN = FRONTEND_ONLY | REROUTES | SETS | GETS | VALUES
 
 
 class WorkflowError(ValueError):
@@ -54,6 +58,12 @@ def ends(link: dict | list) -> tuple[int, tuple]:
     return link[0], tuple(link[1:5])
 
 
+def values_of(node: dict) -> list:
+    """The stored values of a node's widgets, in their order."""
+    values = node.get("widgets_values") or []
+    return list(values.values()) if isinstance(values, dict) else list(values)
+
+
 class Flattener:
     def __init__(self, workflow: dict, widget_value):
         """widget_value(node, name) -> the value that a plain node stores for one of its widgets, or None."""
@@ -74,7 +84,7 @@ class Flattener:
         """Every node that runs, with its inputs' sources."""
         scope, found = scope or self.root, []
         for node in scope.nodes.values():
-            if node.get("mode") in (MUTED, BYPASSED) or node["type"] in FRONTEND_ONLY | {"Reroute", "PrimitiveNode"}:
+            if node.get("mode") in (MUTED, BYPASSED) or node["type"] in EDITORS_OWN:
                 continue
             if node["type"] in self.definitions:
                 found += self.plain(self.inside(scope, node))
@@ -108,15 +118,29 @@ class Flattener:
             kind, sockets = node["outputs"][slot]["type"], node.get("inputs", [])
             same = [s for s in sockets[slot : slot + 1] + sockets if s["type"] == kind]
             return self.source(scope, same[0].get("link")) if same else None
-        if node["type"] == "Reroute":
+        if node["type"] in REROUTES | SETS:
             return self.source(scope, node["inputs"][0].get("link"))
-        if node["type"] == "PrimitiveNode":
+        if node["type"] in GETS:
+            return self.named(scope, node)
+        if node["type"] in VALUES:
             return Value(node["widgets_values"][0])
         if node["type"] in self.definitions:
             inner = self.inside(scope, node)
             links = inner.definition["outputs"][slot].get("linkIds", [])
             return self.source(inner, links[0]) if links else None
         return scope.path_of(node["id"]), slot
+
+    def named(self, scope: Scope, node: dict) -> tuple[str, int] | Value | None:
+        """What the Set node gives whose name a Get node has, in its graph or one around it."""
+        name, around = values_of(node)[:1], scope
+        while around is not None:
+            for other in around.nodes.values():
+                if other["type"] in SETS and other.get("mode") != MUTED and values_of(other)[:1] == name:
+                    return self.source(around, other["inputs"][0].get("link"))
+            around = around.outer
+        raise WorkflowError(
+            f"{node['type']} {scope.path_of(node['id'])} asks for {name}, and no Set node has that name"
+        )
 
     def widget_behind(self, scope: Scope, edge: dict) -> tuple[dict, dict] | None:
         """(node, its socket) of the first widget that a subgraph's input is linked to."""

@@ -1,9 +1,10 @@
 """Editor workflows -> the API format that ComfyUI's server runs. Standard library only."""
 
 import json
+import sys
 from pathlib import Path
 
-from flatten import Flattener, Value, WorkflowError
+from flatten import Flattener, Plain, Value, WorkflowError
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "COMFY_DYNAMICCOMBO_V3"}
 
@@ -88,13 +89,34 @@ def to_api(workflow: dict, object_info: dict) -> dict:
 def laid_flat(workflow: dict, object_info: dict) -> dict:
     prompt = {}
     flattener = Flattener(workflow, lambda node, name: stored_values(node, object_info).get(name))
-    for plain in flattener.plain():
+    for plain in without_unknown(flattener.plain(), object_info):
         kind = plain.node["type"]
         inputs = stored_values(plain.node, object_info)
         for name, source in plain.sources.items():
             inputs[name] = source.value if isinstance(source, Value) else list(source)
         prompt[plain.id] = {"class_type": kind, "inputs": inputs, "_meta": {"title": plain.node.get("title", kind)}}
     return prompt
+
+
+def without_unknown(nodes: list[Plain], object_info: dict) -> list[Plain]:
+    """Nodes without those that the server has not and no other needs (labels, bookmarks, switches of the editor): they are named.
+
+    Raises WorkflowError for one that another node needs.
+    """
+    unknown = {p.id: p.node["type"] for p in nodes if p.node["type"] not in object_info}
+    kept = [p for p in nodes if p.id not in unknown]
+    for plain in kept:
+        for name, source in plain.sources.items():
+            if not isinstance(source, Value) and source[0] in unknown:
+                raise WorkflowError(
+                    f"the server has no node {unknown[source[0]]}, which {plain.node['type']} needs for {name}: install the pack that it is from"
+                )
+    if unknown:
+        names = ", ".join(sorted(set(unknown.values())))
+        print(
+            f"Left out, because this server does not know them and no other node needs them: {names}", file=sys.stderr
+        )
+    return kept
 
 
 def set_widgets(workflow: dict, object_info: dict, kind: str, turns: list[dict]) -> None:
