@@ -31,6 +31,7 @@ const CHINESE = {
   "spoken line {number} lies beyond the model's {limit} tokens and is lost: shorten the prompt":
     "第 {number} 句台词超出模型的 {limit} 个 token，会丢失：请缩短提示词",
   "spoken line {number} is empty: write its words between <S> and <E>": "第 {number} 句台词是空的：请在 <S> 和 <E> 之间写上话",
+  "“{words}” is sent as it is: nothing is chosen from words in braces": "“{words}”按原样发送：不会从花括号里的词中随机选择",
   "no spoken line uses the voice {name}": "没有台词使用音色 {name}",
   "number {number}": "第 {number} 个",
   "{tokens} tokens, the model reads the first {limit}": "共 {tokens} 个 token，模型只读前 {limit} 个",

@@ -1,4 +1,5 @@
 // The shipped workflows as they open, and blueprints as they are put into a graph: in the editor's language, and with model files that are here.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { feed } from "./nava_graph.js";
 import { chinese, say } from "./nava_words.js";
@@ -92,6 +93,13 @@ function filesHere(kind) {
   return (Array.isArray(spec?.[0]) ? spec[0] : spec?.[1]?.options) ?? [];
 }
 
+/** A shipped workflow as text, in which what somebody has written since is not found; empty where it cannot be had. */
+async function shippedText(name) {
+  const pack = new URL(import.meta.url).pathname.split("/extensions/")[1]?.split("/")[0];
+  const answer = await fetch(api.apiURL(`/workflow_templates/${pack}/${encodeURIComponent(name)}.json`)).catch(() => null);
+  return answer?.ok ? JSON.stringify(await answer.json()) : "";
+}
+
 /** Choose files that are here in place of named ones that are not; the small set's, whole, where NAVA itself is not. */
 async function chooseFiles(widgets, workflow) {
   const loaders = widgets.filter((w) => LOADERS[w.node.type]?.[0] === w.name);
@@ -109,6 +117,8 @@ async function chooseFiles(widgets, workflow) {
     widget.write(set.files[LOADERS[widget.node.type][1]]);
     delete widget.node.properties.models;
   }
+  const shipped = await shippedText(set.templates[workflow]);
+  const asShipped = (value) => !shipped || shipped.includes(JSON.stringify(value));
   const scene = set.scenes[workflow]?.inputs ?? {};
   const wanted = { ...scene, NavaEmptyLatent: [set.size], NavaScheduler: [{ steps: set.steps }] };
   wanted.NavaFirstFrame = [{ size: "as the latent" }];
@@ -117,7 +127,8 @@ async function chooseFiles(widgets, workflow) {
     const nodes = [...new Set(widgets.map((w) => w.node).filter((n) => n.type === kind))];
     nodes.forEach((node, turn) => {
       for (const [name, value] of Object.entries(turns[turn] ?? turns[0])) {
-        widgets.find((w) => w.node === node && w.name === name)?.write(value);
+        const widget = widgets.find((w) => w.node === node && w.name === name);
+        if (typeof value !== "string" || asShipped(widget?.value)) widget?.write(value);
       }
     });
   }

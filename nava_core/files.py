@@ -118,7 +118,6 @@ def refuse_foreign_content(path: Path) -> None:
 
 
 SAFETENSORS = (".safetensors", ".sft")
-CUT_SHORT = "The download was probably cut short: compare its size with the source and fetch it again."
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -133,16 +132,26 @@ def unreadable(path: Path, error: Exception) -> CheckpointError:
             f"{path.name} could not be read ({reason}). The file itself is whole: the fault lies elsewhere."
         )
     if kind in SAFETENSORS:
-        return CheckpointError(f"{path.name} is not a complete safetensors file ({reason}). {CUT_SHORT}")
+        return CheckpointError(
+            f"{path.name} is not a complete safetensors file ({reason}). "
+            "The download was probably cut short: compare its size with the source and fetch it again."
+        )
     if kind == ".gguf":
-        return CheckpointError(f"{path.name} is not a GGUF file that can be read ({reason}). {CUT_SHORT}")
+        return CheckpointError(
+            f"{path.name} is not a GGUF file that can be read ({reason}). "
+            "The download was probably cut short: compare its size with the source and fetch it again."
+        )
     if "weights_only" in text or "Weights only" in text or "Unsupported" in text:
         return CheckpointError(
             f"{path.name} cannot be read safely as a PyTorch file: it holds something other than weights, which could run "
             "as a program. Take a .safetensors file, or one from the model's own source."
         )
     damaged = isinstance(error, (EOFError, pickle.UnpicklingError, OSError)) or "PytorchStreamReader" in text
-    advice = CUT_SHORT if damaged else "Take a .safetensors file, or one from the model's own source."
+    advice = (
+        "The download was probably cut short: fetch it again."
+        if damaged
+        else "Take a .safetensors file, or one from the model's own source."
+    )
     return CheckpointError(f"{path.name} cannot be read safely as a PyTorch file ({reason}). {advice}")
 
 

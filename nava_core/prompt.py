@@ -19,6 +19,7 @@ TAG = re.compile(r"<S(?::([^<>]*))?>|<E>")
 # No two neighbouring parts of these can match the same characters: time grows with the text, not with its square.
 NEAR_TAG = re.compile(r"<\s*(?:/\s*)?[sSeE]\s*(?::[^<>]*)?>")
 QUOTED = re.compile(r"[\"“]([^\"“”<>]{2,300})[\"”]|「([^「」<>]{2,300})」|『([^『』<>]{2,300})』")
+CHOICE = re.compile(r"\{[^{}|\"]{1,200}\|[^{}\"]{1,200}\}")  # a dynamic prompt of ComfyUI's editor
 OPEN, CLOSE = "<S>", "<E>"
 MOST_MESSAGES = 3  # of a kind; more are counted
 MOST_QUOTED = 40  # characters of the user's text in a message
@@ -199,6 +200,9 @@ def bind_voices(prompt: Prompt, tokens: Tokens, voices: Sequence[str], cast: Seq
         if not words
     ]
     warnings = [*few(lost), *few(empty)]
+    choice = CHOICE.search(prompt.text)
+    if choice:
+        warnings.append(f"“{short(choice[0])}” is sent as it is: nothing is chosen from words in braces")
     unused = [short(voices[i]) or f"number {i + 1}" for i in range(len(voices)) if i not in used]
     if unused:
         warnings.append(f"no spoken line uses the voice {', '.join(few(unused))}")

@@ -48,7 +48,6 @@ class NavaTextEncode(io.ComfyNode):
                 io.String.Input(
                     "prompt",
                     multiline=True,
-                    dynamic_prompts=True,
                     tooltip="One paragraph: subject, scene, motion over time, camera, spoken lines as <S>…<E> (or that "
                     "nobody speaks), then the sounds. Parentheses are plain characters here, not weights. "
                     "Long Chinese captions work best; at most 512 tokens are read.",
@@ -56,7 +55,6 @@ class NavaTextEncode(io.ComfyNode):
                 io.String.Input(
                     "negative",
                     multiline=True,
-                    dynamic_prompts=True,
                     default=prompts.DEFAULT_NEGATIVE,
                     tooltip="Faults to avoid, of picture and sound. Chinese works best. For sound alone, list only "
                     "audible faults.",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tiny
 from environment import ROOT
+from shipped import ALL
 from workflow import set_widgets
 
 LOADERS = {  # node -> (input, models folder)
@@ -219,6 +220,7 @@ def for_editor() -> list[dict]:
         {
             "name": s.name, "files": s.files, "steps": s.steps,
             "size": {"width": s.width, "height": s.height, "seconds": s.seconds}, "inputs": s.inputs,
+            "templates": {flow.key: flow.file for flow in ALL},
             "scenes": {key: {"inputs": scene.inputs} for key, scene in s.scenes.items()},
         }
         for s in (MINI, RANDOM)
