@@ -117,7 +117,7 @@ def refuse_foreign_content(path: Path) -> None:
         )
 
 
-SAFETENSORS = (".safetensors", ".sft")
+SAFETENSORS = (".safetensors", ".sft", ".latent")
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:

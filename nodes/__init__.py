@@ -24,6 +24,7 @@ from .parallel import NavaParallel
 from .put import NavaPictureToLatent, NavaSoundToLatent
 from .rewrite import NavaRewrite
 from .sample import NavaSamplerSelect, NavaScheduler
+from .save_latent import NavaLoadLatent, NavaSaveLatent
 from .step_cache import NavaStepCache
 from .storyboard import NavaStoryboard
 from .text import NavaTextEncode
@@ -57,6 +58,8 @@ class NavaExtension(ComfyExtension):
             NavaHold,
             NavaGuide,
             NavaExtend,
+            NavaSaveLatent,
+            NavaLoadLatent,
             NavaAttention,
             NavaStepCache,
             NavaParallel,

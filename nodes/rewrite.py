@@ -82,6 +82,7 @@ class NavaRewrite(io.ComfyNode):
             "Spoken lines stay letter for letter. Without a language model the prompt passes through unchanged.",
             search_aliases=["prompt enhance", "prompt rewriter", "LLM", "caption", "captioner", "qwen", "expand"],
             inputs=[
+                io.String.Input("prompt", multiline=True, default="", tooltip="The idea, in any language; spoken lines as <S>…<E>. May stay empty when a picture is connected: then the picture is described."),
                 io.Combo.Input("length", options=list(LENGTHS), default="short", tooltip="short: what the action needs, 180 to 420 characters. long: filled in with details."),
                 io.Combo.Input("language", options=list(LANGUAGES), default="Chinese", tooltip="Of the result. NAVA knows Chinese best. Spoken lines keep their own."),
                 io.Int.Input("seed", default=0, min=0, max=SEEDS - 1, control_after_generate=io.ControlAfterGenerate.fixed, tooltip="The same seed gives the same text. Another one tries again."),
