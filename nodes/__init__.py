@@ -1,77 +1,73 @@
-"""The nodes, in the graph's order."""
+"""The nodes, in the graph's order. What this ComfyUI has not keeps only the nodes away that need it."""
+
+import importlib
+import logging
 
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
-from . import curves, routes
-from .attention import NavaAttention
-from .best_of import NavaBestOf
-from .cast import NavaCast
-from .compose import NavaCompose
-from .decode import NavaDecode
-from .dialogue import NavaDialogue
-from .extend import NavaExtend
-from .first_frame import NavaFirstFrame
-from .guide import NavaGuider
-from .hold import NavaHold
-from .join import NavaJoin
-from .keyframe import NavaGuide
-from .latent import NavaEmptyLatent
-from .load import NavaModelLoader, NavaTextEncoderLoader, NavaVideoVAELoader
-from .lora_streams import NavaLoraLoader
-from .meters import NavaFixLag, NavaSyncMeter
-from .parallel import NavaParallel
-from .put import NavaPictureToLatent, NavaSoundToLatent
-from .rewrite import NavaRewrite
-from .sample import NavaSamplerSelect, NavaScheduler
-from .save_latent import NavaLoadLatent, NavaSaveLatent
-from .step_cache import NavaStepCache
-from .storyboard import NavaStoryboard
-from .text import NavaTextEncode
-from .training import NavaTrainingClip
-from .voice import NavaVoice, NavaVoiceEncoderLoader
-from .voice_meter import NavaVoiceMeter
+NODES = {
+    "load": ("NavaModelLoader",),
+    "lora_streams": ("NavaLoraLoader",),
+    "load ": ("NavaTextEncoderLoader", "NavaVideoVAELoader"),
+    "voice": ("NavaVoiceEncoderLoader", "NavaVoice"),
+    "cast": ("NavaCast",),
+    "compose": ("NavaCompose",),
+    "dialogue": ("NavaDialogue",),
+    "rewrite": ("NavaRewrite",),
+    "text": ("NavaTextEncode",),
+    "latent": ("NavaEmptyLatent",),
+    "first_frame": ("NavaFirstFrame",),
+    "put": ("NavaSoundToLatent", "NavaPictureToLatent"),
+    "hold": ("NavaHold",),
+    "keyframe": ("NavaGuide",),
+    "extend": ("NavaExtend",),
+    "save_latent": ("NavaSaveLatent", "NavaLoadLatent"),
+    "attention": ("NavaAttention",),
+    "step_cache": ("NavaStepCache",),
+    "parallel": ("NavaParallel",),
+    "guide": ("NavaGuider",),
+    "sample": ("NavaScheduler", "NavaSamplerSelect"),
+    "decode": ("NavaDecode",),
+    "join": ("NavaJoin",),
+    "storyboard": ("NavaStoryboard",),
+    "training": ("NavaTrainingClip",),
+    "meters": ("NavaSyncMeter", "NavaFixLag"),
+    "voice_meter": ("NavaVoiceMeter",),
+    "best_of": ("NavaBestOf",),
+}  # by module; a module whose nodes do not stand together has a space behind its name
+ROUTES = ("routes", "curves")
+
+
+def found(names: tuple[str, ...]) -> dict[str, object]:
+    """The modules of these names that this ComfyUI can load, and one sentence in the log for each thing that it lacks."""
+    modules, lacking = {}, {}
+    for name in names:
+        try:
+            modules[name] = importlib.import_module(f".{name.strip()}", __name__)
+        except (ImportError, AttributeError) as error:
+            lacking.setdefault(str(error), []).extend(NODES.get(name, (name,)))
+    for error, nodes in lacking.items():
+        logging.error(
+            "ComfyUI-NAVA: %s left out, because this ComfyUI (%s) lacks something of theirs (%s). Update ComfyUI-NAVA; "
+            "docs/hosts.md says which versions it was run on.",
+            ", ".join(nodes) + (" is" if len(nodes) == 1 else " are"), host_version(), error,
+        )  # fmt: skip
+    return modules
+
+
+def host_version() -> str:
+    try:
+        return importlib.import_module("comfyui_version").__version__
+    except (ImportError, AttributeError):
+        return "of unknown version"
 
 
 class NavaExtension(ComfyExtension):
     async def on_load(self) -> None:
-        for module in (routes, curves):
+        for module in found(ROUTES).values():
             module.register(PromptServer.instance.routes)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            NavaModelLoader,
-            NavaLoraLoader,
-            NavaTextEncoderLoader,
-            NavaVideoVAELoader,
-            NavaVoiceEncoderLoader,
-            NavaVoice,
-            NavaCast,
-            NavaCompose,
-            NavaDialogue,
-            NavaRewrite,
-            NavaTextEncode,
-            NavaEmptyLatent,
-            NavaFirstFrame,
-            NavaSoundToLatent,
-            NavaPictureToLatent,
-            NavaHold,
-            NavaGuide,
-            NavaExtend,
-            NavaSaveLatent,
-            NavaLoadLatent,
-            NavaAttention,
-            NavaStepCache,
-            NavaParallel,
-            NavaGuider,
-            NavaScheduler,
-            NavaSamplerSelect,
-            NavaDecode,
-            NavaJoin,
-            NavaStoryboard,
-            NavaTrainingClip,
-            NavaSyncMeter,
-            NavaFixLag,
-            NavaVoiceMeter,
-            NavaBestOf,
-        ]
+        modules = found(tuple(NODES))
+        return [getattr(modules[name], node) for name, nodes in NODES.items() if name in modules for node in nodes]

@@ -56,3 +56,21 @@ def test_what_needs_a_package_names_it(clean, workflow):
     set_inputs(prompt, "NavaGuider", model=["attention", 0])
     with pytest.raises(Exception, match="pip install sageattention"):
         clean.queue(prompt)
+
+
+def test_a_name_that_the_host_has_no_more(base):
+    """One sentence with the host's version, and every node that does not need it."""
+    gone = VARIABLES | {"NAVA_GONE_NAME": "comfy.ldm.wan.vae2_2:unpatchify"}  # the decoder of pictures asks for it
+    with Server(HOST, base, variables=gone) as server:
+        there, log = server.get("/object_info").keys(), server.log.read_text(encoding="utf-8")
+    wanted = set(json.loads((ROOT / "node_list.json").read_text(encoding="utf-8")))
+    lost = wanted - there
+    assert "NavaDecode" in lost and "NavaGuider" in there and len(lost) < 6, lost
+    said = [line for line in log.splitlines() if "ComfyUI-NAVA:" in line and "left out" in line]
+    assert len(said) == 1 and all(name in said[0] for name in (*lost, "unpatchify", host_version())), said
+    assert "Traceback" not in log
+
+
+def host_version():
+    text = (HOST / "comfyui_version.py").read_text(encoding="utf-8")
+    return text.split('"')[1]

@@ -11,6 +11,7 @@ PROMISED = {
     "PIL", "aiohttp", "av", "blake3", "comfy_aimdo", "comfy_kitchen", "einops", "numpy", "psutil", "pydantic", "requests",
     "safetensors", "scipy", "sentencepiece", "tokenizers", "torch", "torchsde", "torchvision", "tqdm", "transformers", "yaml",
 }  # fmt: skip
+GONE = os.environ.get("NAVA_GONE_NAME", "")  # module:name that the host shall not have
 usual = builtins.__import__
 
 
@@ -18,6 +19,8 @@ def promised(name, globals=None, locals=None, fromlist=(), level=0):
     asking = (globals or {}).get("__file__") or ""
     if level == 0 and os.path.realpath(asking).startswith(FOLDERS):
         top = name.partition(".")[0]
+        if GONE and name == GONE.partition(":")[0] and GONE.partition(":")[2] in (fromlist or ()):
+            raise ImportError(f"cannot import name {GONE.partition(':')[2]!r} from {name!r}")
         if top not in HOST | PROMISED and top not in sys.stdlib_module_names:
             raise ModuleNotFoundError(f"No module named {top!r} (hidden: no clean ComfyUI installs it)", name=top)
     return usual(name, globals, locals, fromlist, level)
