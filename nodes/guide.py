@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..nava_core.guidance import COND, MASKED, UNCOND, VOICELESS, Guidance
 from .checks import check_latents
 from .formats import is_audio
-from .hooks import OwnFunctions, guided_stream, has_functions, name_unused, split_functions, through_post
+from .hooks import guided_stream, has_functions, name_unused, of_stream, split_functions, through_post
 from .host import JOINT, VOICE_POSITIONS, VOICES, require_nava
 from .masks import KEEPS_FIRST_FRAME, holding_first_frame, per_latent_frame
 from .vae import require_audio_vae
@@ -63,7 +63,6 @@ class NavaGuidance(comfy.samplers.CFGGuider):
         self.weights = self.guidance.weights(not self.lone_audio, has_audio, self.has_voices)
         self.passes = [COND, *self.weights]
         self.told = set()
-        self.own_functions = OwnFunctions()
         if not self.lone_audio and not getattr(denoise_mask, "is_nested", False):
             if denoise_mask is not None:
                 denoise_mask = per_latent_frame(denoise_mask, shapes[0][2])
@@ -134,7 +133,7 @@ class NavaGuidance(comfy.samplers.CFGGuider):
                     given,
                     timestep,
                     self.inner_model,
-                    self.own_functions.of_stream(i, model_options),
+                    of_stream(i, model_options),
                     conds,
                 )
             )

@@ -3,6 +3,7 @@
 import copy
 import logging
 import types
+import weakref
 
 import comfy.model_management
 import torch
@@ -88,28 +89,26 @@ def split_functions(model_options: dict, of_nodes: dict) -> tuple[dict, list]:
     return {**model_options, POST: [f for f in model_options[POST] if id(f) in known]}, own
 
 
-class OwnFunctions:
-    """The functions of a model for each stream: what a function remembers from step to step (APG's momentum) is of one stream."""
+# function -> its twin, for as long as the function lives: its memory goes on from run to run as that of the function does
+TWINS = weakref.WeakKeyDictionary()
 
-    def __init__(self):
-        self.known: dict[tuple[int, int], tuple] = {}  # with the original, so that its id stays its own
 
-    def of_stream(self, stream: int, model_options: dict) -> dict:
-        """The options with functions of this stream's own; the first stream has the originals."""
-        if stream == 0:
-            return model_options
-        out = dict(model_options)
-        for key in (PRE, POST):
-            if model_options.get(key):
-                out[key] = [self.own(f, stream) for f in model_options[key]]
-        if model_options.get(CFG) is not None:
-            out[CFG] = self.own(model_options[CFG], stream)
-        return out
+def of_stream(stream: int, model_options: dict) -> dict:
+    """The options with functions of this stream's own: what a function remembers from step to step (APG's momentum) is of one stream.
 
-    def own(self, function, stream: int):
-        if (id(function), stream) not in self.known:
-            self.known[id(function), stream] = function, twin(function)
-        return self.known[id(function), stream][1]
+    The picture (0) has the originals, the sound their twins, which are made before either is called.
+    """
+    own = {key: [second(f) for f in model_options[key]] for key in (PRE, POST) if model_options.get(key)}
+    if model_options.get(CFG) is not None:
+        own[CFG] = second(model_options[CFG])
+    return model_options if stream == 0 else {**model_options, **own}
+
+
+def second(function):
+    """The twin of a function, the same one each time."""
+    if function not in TWINS:
+        TWINS[function] = twin(function)
+    return TWINS[function]
 
 
 def twin(thing):
@@ -131,9 +130,10 @@ def twin(thing):
 
 def filled(cell) -> bool:
     try:
-        return cell.cell_contents is not None or True
+        cell.cell_contents  # noqa: B018
     except ValueError:  # a variable that is set later
         return False
+    return True
 
 
 def call(function, arguments: dict):

@@ -128,6 +128,30 @@ def _(b):
         finite(b.guided(sigmas=sigmas, sampler=comfy.samplers.sampler_object("dpmpp_2m")))
 
 
+@case("euler_cfg_pp and the other cfg_pp samplers", WORKS, "With NavaGuider as with CFGGuider.")
+def _(b):
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import CFGGuider, Noise_RandomNoise, SamplerCustomAdvanced
+
+    sigmas = b.nava("sample").NavaScheduler.execute(b.model, 3, 5.0, 1.0)[0]
+    for name in [n for n in comfy.samplers.SAMPLER_NAMES if "cfg_pp" in n]:
+        made = []
+        for ours in (True, False):
+            conds = text(b.model), text(b.model, 4)
+            nava = b.nava("guide").NavaGuider
+            guider = (
+                nava.execute(b.model, *conds, 2.0, 0.0, 2.0, 0.0, 0.0)
+                if ours
+                else CFGGuider.execute(b.model, *conds, 3.0)
+            )
+            sampler = comfy.samplers.sampler_object(name)
+            noise, latent = Noise_RandomNoise(1), {"samples": empty()}
+            made.append(SamplerCustomAdvanced.execute(noise, guider[0], sampler, sigmas, latent)[0]["samples"])
+        for ours, stock in zip(*(m.unbind() for m in made), strict=True):
+            torch.testing.assert_close(ours, stock, rtol=1e-3, atol=1e-3, msg=name)
+    finite(b.guided(sampler=comfy.samplers.sampler_object("euler_cfg_pp")))
+
+
 @case(
     "KarrasScheduler",
     SAYS,
@@ -218,13 +242,19 @@ def _(b):
     changes(b, CFGNorm.execute(b.model, 0.9)[0])
 
 
-@case("APG, TCFG, Mahiro", WORKS, "Each stream apart; APG with momentum 0.")
+@case("APG, TCFG, Mahiro", WORKS, "Each stream apart, APG's momentum too.")
 def _(b):
     from comfy_extras.nodes_apg import APG
     from comfy_extras.nodes_mahiro import Mahiro
     from comfy_extras.nodes_tcfg import TCFG
 
     changes(b, APG.execute(b.model, 0.5, 2.0, 0.0)[0])
+    sigmas = b.nava("sample").NavaScheduler.execute(b.model, 3, 5.0, 1.0)[0]
+    with_momentum = APG.execute(b.model, 0.5, 2.0, -0.5)[0]
+    first, again = (b.guided(with_momentum, sigmas=sigmas) for _ in range(2))
+    finite(first)
+    assert same(first, again), "what is remembered is of one run"
+    assert not same(first, b.guided(APG.execute(b.model, 0.5, 2.0, 0.0)[0], sigmas=sigmas))
     changes(b, TCFG.execute(b.model)[0])
     changes(b, Mahiro.execute(b.model)[0])
 
@@ -406,3 +436,21 @@ def test_table_is_what_was_run():
     table = TABLE.read_text(encoding="utf-8")
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert rows == [row(nodes) for nodes in CASES]
+
+
+def test_the_stock_latent_nodes_that_fail_still_do():
+    """Else the page should say so no longer."""
+    import nodes
+
+    calls = {
+        "Save Latent": lambda x: nodes.SaveLatent().save(x),
+        "Repeat Latent Batch": lambda x: nodes.RepeatLatentBatch().repeat(x, 2),
+        "Latent From Batch": lambda x: nodes.LatentFromBatch().frombatch(x, 0, 1),
+        "Flip Latent": lambda x: nodes.LatentFlip().flip(x, "x-axis: vertically"),
+        "Rotate Latent": lambda x: nodes.LatentRotate().rotate(x, "90 degrees"),
+    }
+    page = TABLE.read_text(encoding="utf-8")
+    for name, call in calls.items():
+        assert name in page
+        with pytest.raises((AttributeError, TypeError, IndexError, RuntimeError)):
+            call({"samples": empty()})

@@ -20,6 +20,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+FOLDER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
@@ -30,7 +32,7 @@ def unpacked(tmp_path_factory):
         (base / folder).mkdir()
     (base / "extra_model_paths.yaml").write_text("{}\n")
     with zipfile.ZipFile(base / "package.zip") as file:
-        file.extractall(base / "custom_nodes" / "comfyui-nava")
+        file.extractall(base / "custom_nodes" / FOLDER)
     return base
 
 
@@ -44,7 +46,7 @@ def test_it_holds_what_runs_and_no_more(unpacked):
     assert (unpacked / "package.zip").stat().st_size < 3e6
     # in a process of its own: it puts its pack in front of the host's modules
     command = [sys.executable, "-I", "tools/convert.py", "--help"]
-    run = subprocess.run(command, cwd=unpacked / "custom_nodes" / "comfyui-nava", capture_output=True, text=True)
+    run = subprocess.run(command, cwd=unpacked / "custom_nodes" / FOLDER, capture_output=True, text=True)
     assert run.returncode == 0 and "--dtype" in run.stdout, run.stderr
 
 
@@ -59,6 +61,7 @@ def test_it_keeps_the_registrys_rules(unpacked):
 def test_its_description_is_complete(tmp_path):
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     described, comfy = tomllib.loads(text), tomllib.loads(text)["tool"]["comfy"]
+    assert "comfyui" not in described["project"]["name"].lower(), "the registry's rule"
     assert comfy["PublisherId"] and comfy["DisplayName"] == "ComfyUI-NAVA"
     pack = sys.modules["comfyui_nava"]
     assert comfy["requires-comfyui"] == f">={pack.OLDEST_HOST}"
@@ -105,9 +108,9 @@ def test_a_clean_host_loads_it(unpacked):
         listed = json.loads((ROOT / "node_list.json").read_text(encoding="utf-8"))
         assert {k for k in info if k.startswith("Nava")} == set(listed), "python tools/make_docs.py HOST writes it anew"
         templates = server.get("/workflow_templates")
-        assert templates.keys() == {"comfyui-nava"} and set(templates["comfyui-nava"]) == {f.file for f in ALL}
+        assert templates.keys() == {FOLDER} and set(templates[FOLDER]) == {f.file for f in ALL}
         for flow in ALL:
-            served = server.get(f"/api/workflow_templates/comfyui-nava/{urllib.parse.quote(flow.file)}.json")
+            served = server.get(f"/api/workflow_templates/{FOLDER}/{urllib.parse.quote(flow.file)}.json")
             assert served == load(flow.path) and to_api(served, info)
         blueprints = {e["name"]: i for i, e in server.get("/global_subgraphs").items() if e["source"] == "custom_node"}
         assert blueprints.keys() == {b.file for b in BLUEPRINTS.values()}

@@ -20,7 +20,7 @@ from PIL import Image
 from workflow import WorkflowError, load, set_widgets, to_api
 
 PERSONAL = {"custom_nodes", "input", "models", "output", "temp", "user"}  # ComfyUI's folders for what people put there
-NAME = "comfyui-nava"  # the folder that the registry makes
+NAME = "nava-av"  # the folder that the registry makes
 SIZE = {"width": 128, "height": 96, "seconds": 0.7}  # that it runs is asked, not what it shows
 MEDIA = {".flac", ".mp3", ".mp4", ".opus", ".wav"}
 
