@@ -1,5 +1,6 @@
 // What the pack's widgets share: elements, colours, and requests to the pack's own server routes.
 import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
 
 // One colour a voice, readable on the dark and the light theme alike.
 export const VOICE_COLORS = ["#e0a030", "#3aa0d8", "#4fae5f", "#c56fb8", "#d9694f", "#8a86e0", "#2fa89a", "#a8933a"];
@@ -141,6 +142,37 @@ export function after(object, name, action) {
     action.apply(this, values);
     return result;
   };
+}
+
+/** Set a widget as choosing does: its node hears of it, and so does the editor, which takes back what it said of the old value. */
+export function setWidget(node, widget, value) {
+  const earlier = widget.value;
+  widget.value = value;
+  widget.callback?.(value);
+  node.onWidgetChanged?.(widget.name, value, earlier, widget);
+}
+
+/** Make a change of several parts; one step of undo, and one of its own. */
+export function inOneStep(action) {
+  app.canvas.emitBeforeChange?.();
+  try {
+    return action();
+  } finally {
+    app.canvas.emitAfterChange?.();
+    app.canvas.setDirty(true, true);
+  }
+}
+
+/** Say something in place of what was said before: {summary, detail, life}. Returns what to hand in as `earlier` next time. */
+export function sayInstead(earlier, message) {
+  const { toast } = app.extensionManager;
+  if (!toast.dismiss) {
+    if (earlier) toast.remove(earlier);
+    toast.add({ severity: "info", ...message });
+    return message;
+  }
+  if (earlier) toast.dismiss(earlier); // newer editors know messages by a number, which `add` keeps to itself
+  return toast.info(message.summary, { description: message.detail, duration: message.life });
 }
 
 export const widgetOf = (node, name) => node.widgets?.find((w) => w.name === name);
