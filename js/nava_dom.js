@@ -58,9 +58,9 @@ document.head.append(element("style", {}, STYLE));
 
 /**
  * Add a panel below a node's widgets, of `height()` pixels or more: {panel, widget, show}. It is never saved and never sent
- * with a prompt. Hidden, it is no widget of the node: Vue nodes give room to every widget that there is.
+ * with a prompt. options: more of the widget's. Hidden, it is no widget of the node: Vue nodes give room to every widget that there is.
  */
-export function addPanel(node, name, height, grows = false) {
+export function addPanel(node, name, height, grows = false, options = {}) {
   const panel = element("div", { class: grows ? "nava-panel nava-column" : "nava-panel", tabindex: "-1" });
   panel.addEventListener("pointerdown", (event) => event.stopPropagation());
   panel.addEventListener("keydown", (event) => event.stopPropagation());
@@ -70,6 +70,8 @@ export function addPanel(node, name, height, grows = false) {
       made.widget = node.addDOMWidget(name, "nava_panel", panel, {
         serialize: false,
         hideOnZoom: false,
+        hideInPanel: true, // the properties beside the graph would take the element away for good
+        ...options,
         getMinHeight: height,
         ...(grows ? {} : { getMaxHeight: height }),
       });
@@ -168,8 +170,9 @@ export function sayInstead(earlier, message) {
   const { toast } = app.extensionManager;
   if (!toast.dismiss) {
     if (earlier) toast.remove(earlier);
-    toast.add({ severity: "info", ...message });
-    return message;
+    const said = { severity: "info", ...message };
+    toast.add(said);
+    return said;
   }
   if (earlier) toast.dismiss(earlier); // newer editors know messages by a number, which `add` keeps to itself
   return toast.info(message.summary, { description: message.detail, duration: message.life });

@@ -11,7 +11,7 @@ class Front {
     this.sections = new Map();
     this.body = element("div");
     this.height = 0;
-    const { panel, widget } = addPanel(host, "nava_front", () => this.height);
+    const { panel, widget } = addPanel(host, "nava_front", () => this.height, false, { canvasOnly: true }); // see place()
     this.panel = panel;
     panel.classList.add("nava-front");
     panel.append(this.body);
