@@ -1,7 +1,7 @@
 // Phrases for the parts of a prompt: a click writes one at the caret, in the language that the parts are written in.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { addPanel, element, watch } from "./nava_dom.js";
+import { addPanel, element, inOneStep, setWidget, watch } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, feed } from "./nava_graph.js";
 import { fieldsOf } from "./nava_spoken.js";
@@ -41,9 +41,8 @@ function insert(given, phrase, inChinese) {
     document.execCommand("insertText", false, fitted(phrase, value.slice(0, start), value.slice(end), inChinese));
     return;
   }
-  given.widget.value = value + fitted(phrase, value, "", inChinese); // a line that is drawn on the canvas has no caret
-  given.widget.callback?.(given.widget.value);
-  app.canvas.setDirty(true, true);
+  // a line that is drawn on the canvas has no caret
+  inOneStep(() => setWidget(given.node, given.widget, value + fitted(phrase, value, "", inChinese)));
 }
 
 class PhrasesView {

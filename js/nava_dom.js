@@ -1,5 +1,6 @@
 // What the pack's widgets share: elements, colours, and requests to the pack's own server routes.
 import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
 
 // One colour a voice, readable on the dark and the light theme alike.
 export const VOICE_COLORS = ["#e0a030", "#3aa0d8", "#4fae5f", "#c56fb8", "#d9694f", "#8a86e0", "#2fa89a", "#a8933a"];
@@ -57,9 +58,9 @@ document.head.append(element("style", {}, STYLE));
 
 /**
  * Add a panel below a node's widgets, of `height()` pixels or more: {panel, widget, show}. It is never saved and never sent
- * with a prompt. Hidden, it is no widget of the node: Vue nodes give room to every widget that there is.
+ * with a prompt. options: more of the widget's. Hidden, it is no widget of the node: Vue nodes give room to every widget that there is.
  */
-export function addPanel(node, name, height, grows = false) {
+export function addPanel(node, name, height, grows = false, options = {}) {
   const panel = element("div", { class: grows ? "nava-panel nava-column" : "nava-panel", tabindex: "-1" });
   panel.addEventListener("pointerdown", (event) => event.stopPropagation());
   panel.addEventListener("keydown", (event) => event.stopPropagation());
@@ -69,6 +70,8 @@ export function addPanel(node, name, height, grows = false) {
       made.widget = node.addDOMWidget(name, "nava_panel", panel, {
         serialize: false,
         hideOnZoom: false,
+        hideInPanel: true, // the properties beside the graph would take the element away for good
+        ...options,
         getMinHeight: height,
         ...(grows ? {} : { getMaxHeight: height }),
       });
@@ -141,6 +144,38 @@ export function after(object, name, action) {
     action.apply(this, values);
     return result;
   };
+}
+
+/** Set a widget as choosing does: its node hears of it, and so does the editor, which takes back what it said of the old value. */
+export function setWidget(node, widget, value) {
+  const earlier = widget.value;
+  widget.value = value;
+  widget.callback?.(value);
+  node.onWidgetChanged?.(widget.name, value, earlier, widget);
+}
+
+/** Make a change of several parts; one step of undo, and one of its own. */
+export function inOneStep(action) {
+  app.canvas.emitBeforeChange?.();
+  try {
+    return action();
+  } finally {
+    app.canvas.emitAfterChange?.();
+    app.canvas.setDirty(true, true);
+  }
+}
+
+/** Say something in place of what was said before: {summary, detail, life}. Returns what to hand in as `earlier` next time. */
+export function sayInstead(earlier, message) {
+  const { toast } = app.extensionManager;
+  if (!toast.dismiss) {
+    if (earlier) toast.remove(earlier);
+    const said = { severity: "info", ...message };
+    toast.add(said);
+    return said;
+  }
+  if (earlier) toast.dismiss(earlier); // newer editors know messages by a number, which `add` keeps to itself
+  return toast.info(message.summary, { description: message.detail, duration: message.life });
 }
 
 export const widgetOf = (node, name) => node.widgets?.find((w) => w.name === name);

@@ -11,14 +11,17 @@ class Front {
     this.sections = new Map();
     this.body = element("div");
     this.height = 0;
-    const { panel, widget } = addPanel(host, "nava_front", () => this.height);
+    const { panel, widget } = addPanel(host, "nava_front", () => this.height, false, { canvasOnly: true }); // see place()
     this.panel = panel;
     panel.classList.add("nava-front");
     panel.append(this.body);
-    // The host works this list out from the promoted inputs alone: what is added to it is forgotten.
+    // Some hosts work this list out from the promoted inputs alone and forget what is added to it, others keep it.
     const promoted = Object.getOwnPropertyDescriptor(host, "widgets").get;
     Object.defineProperty(host, "widgets", {
-      get: () => (this.height ? [...promoted.call(host), widget] : promoted.call(host)),
+      get: () => {
+        const others = promoted.call(host).filter((w) => w !== widget);
+        return this.height ? [...others, widget] : others;
+      },
       set: () => {},
       configurable: true,
       enumerable: true,
@@ -58,9 +61,8 @@ class Front {
   }
 
   /** Vue nodes draw promoted widgets only: put the panel below them. */
-  place() {
-    const body = document.querySelector(`[data-testid="node-body-${CSS.escape(String(this.host.id))}"]`);
-    if (!body || this.panel.parentElement === body || !this.height) return;
+  place(body) {
+    if (this.panel.parentElement === body || !this.height) return;
     const widgets = body.querySelector('[data-testid="node-widgets"]');
     if (widgets) widgets.after(this.panel);
     else body.append(this.panel);
@@ -68,6 +70,21 @@ class Front {
 }
 
 const fronts = new WeakMap();
+const BODY = "node-body-"; // and the id: how Vue nodes call the part of a node that holds its widgets
+
+/**
+ * Panels where Vue draws the nodes. It keeps the body that it drew for an id when the graph is opened anew, as by undo:
+ * what stands in it then is the panel of a node that is no more.
+ */
+function placeAll() {
+  for (const body of document.querySelectorAll(`[data-testid^="${BODY}"]`)) {
+    const front = fronts.get(app.canvas?.graph?.getNodeById(body.dataset.testid.slice(BODY.length)));
+    for (const panel of body.querySelectorAll(".nava-front")) {
+      if (panel !== front?.panel || !front.height) panel.remove();
+    }
+    front?.place(body);
+  }
+}
 
 /** The panel of a subgraph's node, made when it is first asked for. */
 export function frontOf(host) {
@@ -93,8 +110,6 @@ export function viewsOf(node, make) {
 app.registerExtension({
   name: "nava.front",
   setup() {
-    watch(() => {
-      for (const node of app.canvas?.graph?.nodes ?? []) fronts.get(node)?.place();
-    });
+    watch(placeAll);
   },
 });

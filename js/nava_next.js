@@ -1,7 +1,7 @@
 // What follows a clip: everything that made it once more, begun with its last frame and joined to it, or continuing it.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { widgetOf } from "./nava_dom.js";
+import { setWidget, widgetOf } from "./nava_dom.js";
 import { before, feed, fromBorder, linkAt, nodesAlong } from "./nava_graph.js";
 import { say } from "./nava_words.js";
 
@@ -106,12 +106,10 @@ async function seedsOf(run) {
 function restore(seeds) {
   return seeds.flatMap(([path, seed]) => {
     const [host, node] = [undefined, ...nodesAlong(path)].slice(-2);
-    const widget = node?.comfyClass === "RandomNoise" && feed(node, "noise_seed", host)?.widget;
-    if (!widget) return [];
-    if (widget.value !== seed) {
-      widget.value = seed;
-      widget.callback?.(seed);
-    }
+    const given = node?.comfyClass === "RandomNoise" ? feed(node, "noise_seed", host) : null;
+    if (!given?.widget) return [];
+    const { widget } = given;
+    if (widget.value !== seed) setWidget(given.node, widget, seed);
     return [node];
   });
 }

@@ -1,13 +1,12 @@
 // Rewriting: the result with what was added, kept by a button, written anew, or taken back.
 import { app } from "../../scripts/app.js";
-import { addPanel, after, element, widgetOf } from "./nava_dom.js";
+import { addPanel, after, element, inOneStep, setWidget, widgetOf } from "./nava_dom.js";
 import { say, told } from "./nava_words.js";
 
 function set(node, name, value) {
   const widget = widgetOf(node, name);
   if (!widget) return;
-  widget.value = value;
-  widget.callback?.(value);
+  inOneStep(() => setWidget(node, widget, value));
 }
 
 function attach(node) {

@@ -1,6 +1,6 @@
 // Size and length: trained shapes as buttons, a drawing of the aspect, and what the choice costs.
 import { app } from "../../scripts/app.js";
-import { addPanel, Asking, element, watch } from "./nava_dom.js";
+import { addPanel, Asking, element, inOneStep, setWidget, watch } from "./nava_dom.js";
 import { dropSection, frontOf, viewsOf } from "./nava_front.js";
 import { allNodes, feed } from "./nava_graph.js";
 import { say, told } from "./nava_words.js";
@@ -17,13 +17,12 @@ const PRESETS = [
 ];
 
 function setSize(node, host, width, height) {
-  for (const [name, value] of [["width", width], ["height", height]]) {
-    const { widget } = feed(node, name, host) ?? {}; // on the outside when it is promoted; none when a node gives the number
-    if (!widget) continue;
-    widget.value = value;
-    widget.callback?.(value);
-  }
-  app.canvas.setDirty(true, true);
+  inOneStep(() => {
+    for (const [name, value] of [["width", width], ["height", height]]) {
+      const given = feed(node, name, host); // on the outside when it is promoted; no widget when a node gives the number
+      if (given?.widget) setWidget(given.node, given.widget, value);
+    }
+  });
 }
 
 function aspectDrawing(width, height) {

@@ -1,6 +1,7 @@
 // The shipped workflows as they open, and blueprints as they are put into a graph: in the editor's language, and with model files that are here.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { sayInstead, setWidget } from "./nava_dom.js";
 import { feed } from "./nava_graph.js";
 import { chinese, say } from "./nava_words.js";
 
@@ -13,6 +14,7 @@ const LOADERS = {
   NavaVoiceEncoderLoader: ["encoder_name", "audio_encoders", /vb2\+vox2|^(?!.*nava_).*redimnet/i],
 };
 
+let sets = []; // the small sets, read before anything can be opened: a node's files are chosen before the editor lists missing ones
 let lastSaid = null; // what was said of the workflow before: it would lie over this one
 
 /** Every widget that a file of ours stores: {node, name, value, write}. Promoted ones are written where they count. */
@@ -60,10 +62,8 @@ const liveWidgets = (host) =>
         return feed(node, name, host)?.value;
       },
       write(value) {
-        const found = feed(node, name, host)?.widget;
-        if (!found) return;
-        found.value = value;
-        found.callback?.(value);
+        const found = feed(node, name, host);
+        if (found?.widget) setWidget(found.node, found.widget, value);
       },
     })),
   );
@@ -101,7 +101,7 @@ async function shippedText(name) {
 }
 
 /** Choose files that are here in place of named ones that are not; the small set's, whole, where NAVA itself is not. */
-async function chooseFiles(widgets, workflow) {
+function chooseFiles(widgets, workflow) {
   const loaders = widgets.filter((w) => LOADERS[w.node.type]?.[0] === w.name);
   const absent = (w) => !filesHere(w.node.type).includes(w.value);
   for (const widget of loaders.filter(absent)) {
@@ -109,7 +109,6 @@ async function chooseFiles(widgets, workflow) {
     if (other) widget.write(other);
   }
   if (!loaders.some((w) => w.node.type === "NavaModelLoader" && absent(w))) return;
-  const sets = await fetch(new URL("./small_sets.json", import.meta.url)).then((r) => r.json()).catch(() => []);
   const fits = (set) => loaders.every((w) => filesHere(w.node.type).includes(set.files[LOADERS[w.node.type][1]]));
   const set = sets.find(fits);
   if (!set) return;
@@ -133,15 +132,11 @@ async function chooseFiles(widgets, workflow) {
     });
   }
   const size = `${set.size.width}×${set.size.height}, ${say("{seconds} s", set.size)}`;
-  const { toast } = app.extensionManager;
-  if (lastSaid) toast.remove(lastSaid);
-  lastSaid = {
-    severity: "info",
+  lastSaid = sayInstead(lastSaid, {
     life: 15000,
     summary: say("Opened with {name}", { name: say(set.name) }),
     detail: say("NAVA's own model files are not here. The small files that are were chosen instead, at {size} and {steps} steps.", { size, steps: set.steps }),
-  };
-  toast.add(lastSaid);
+  });
 }
 
 const SIDE_BAR = 76; // pixels, with some air
@@ -169,11 +164,14 @@ let fresh = false; // whether the graph that is being opened is one of ours, as 
 
 app.registerExtension({
   name: "nava.workflows",
+  async setup() {
+    sets = await fetch(new URL("./small_sets.json", import.meta.url)).then((r) => r.json()).catch(() => []);
+  },
   afterConfigureGraph() {
     if (fresh) moveFromTheMap(app.graph);
     fresh = false;
   },
-  async beforeConfigureGraph(data) {
+  beforeConfigureGraph(data) {
     const ours = data?.extra?.nava;
     fresh = !!ours?.workflow && !ours.opened;
     if (!fresh) return; // what was saved since is the artist's own
@@ -182,16 +180,16 @@ app.registerExtension({
     const nodes = [...data.nodes, ...definitions.flatMap((d) => d.nodes)];
     const widgets = storedWidgets(data);
     if (chinese()) translate(nodes, widgets, (node) => definitions.find((d) => d.id === node.type));
-    await chooseFiles(widgets, ours.workflow);
+    chooseFiles(widgets, ours.workflow);
   },
   nodeCreated(node) {
-    queueMicrotask(async () => {
+    queueMicrotask(() => {
       const workflow = node.properties?.nava_blueprint; // once configured, and until now
       if (!workflow || !node.subgraph) return;
       delete node.properties.nava_blueprint;
       const widgets = liveWidgets(node);
       if (chinese()) translate([node, ...node.subgraph.nodes], widgets, (n) => n.subgraph);
-      await chooseFiles(widgets, workflow);
+      chooseFiles(widgets, workflow);
     });
   },
 });

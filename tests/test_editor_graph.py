@@ -169,6 +169,31 @@ def test_panels_stand_on_the_shipped_node(editor, renderer):
     shot(editor, f"shipped_{'vue' if renderer else 'canvas'}")
 
 
+UNDONE = "([way]) => window.app.extensionManager.workflow.activeWorkflow.changeTracker[way]()"
+PANELS = "[...document.querySelectorAll('.nava-front')].filter((p) => p.offsetParent)"
+SIZE_OUTSIDE = f"['width', 'height'].map((n) => {OUTSIDE}.widgets.find((w) => w.name === n).value)"
+
+
+def test_undo_leaves_one_panel_that_lives(editor, renderer):
+    """Two clicks on sizes are two steps; the panel that stands there afterwards shows and sets what there is."""
+    open_shipped(editor, "nava_text_to_av")
+    wait_front(editor, "tokens")
+    opened = editor.evaluate(SIZE_OUTSIDE)
+    for size in ("960×960", "1088×832"):
+        editor.get_by_role("button", name=size).locator("visible=true").first.click()
+        editor.wait_for_selector(f"button[aria-pressed=true]:has-text('{size}') >> visible=true", timeout=LONG)
+    for wanted in ([960, 960], opened):
+        editor.evaluate(UNDONE, ["undo"])
+        editor.wait_for_function(
+            f"(wanted) => {SIZE_OUTSIDE}.join() === wanted.join() && {PANELS}.length === 1", arg=wanted, timeout=LONG
+        )
+        wait_front(editor, "tokens")
+    editor.get_by_role("button", name="832×1088").locator("visible=true").click()
+    editor.wait_for_selector("button[aria-pressed=true]:has-text('832×1088') >> visible=true", timeout=LONG)
+    assert editor.evaluate(SIZE_OUTSIDE) == [832, 1088]
+    assert editor.evaluate(f"{PANELS}.length") == 1
+
+
 PLAYER = "window.app.graph.nodes.find((n) => n.type === 'SaveVideo').widgets.find((w) => w.name === 'nava_player')"
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from editor_page import open_document, run, set_option
+from editor_page import open_document, ours, run, set_option
 from shipped import ALL, BLUEPRINTS, BY_KEY
 from test_editor import shot
 from tiny import FILES
@@ -53,6 +53,10 @@ def test_a_blueprint_is_a_node_of_the_search(editor, object_info):
             return host.widgets.map((w) => w.label ?? w.name) }"""
     )
     assert {"prompt", "seconds", "steps", "seed", "model"} <= set(names)
+    assert editor.evaluate(MISSING) == [], "the files that were chosen are here"
+    editor.evaluate(EXTEND)
+    editor.wait_for_function("window.app.graph.nodes[0].widgets.some((w) => w.name === 'seconds_1')")
+    assert editor.evaluate(MISSING) == []
 
 
 @pytest.mark.parametrize("flow", ALL, ids=lambda flow: flow.key)
@@ -73,16 +77,24 @@ def test_editor_queues_what_the_file_says(editor, object_info, flow):
     assert found and all(found), "the inputs that the app mode lays out are there"
 
 
+SAID_OF_FILES = """[...document.querySelectorAll("body *")].filter((e) => !e.children.length && e.getClientRects().length
+  && e.textContent === "Opened with the random tiny set").length"""
+
+
 @pytest.mark.parametrize("form", ["path", "open_path"])
 def test_files_that_are_here_are_chosen_and_said(editor, form):
-    open_document(editor, load(getattr(BY_KEY["nava_two_shots"], form)))
+    editor.complaints.clear()
+    for _ in range(2):  # what was said of the first is taken away
+        open_document(editor, load(getattr(BY_KEY["nava_two_shots"], form)))
+        editor.wait_for_selector("text=Opened with the random tiny set", timeout=30_000)
+    editor.wait_for_function(f"{SAID_OF_FILES} === 1", timeout=10_000)
+    assert ours(editor.complaints) == [] and "toast" not in str(editor.complaints)
     prompt = queued(editor)
     assert of_kind(prompt, "NavaModelLoader")[0]["model_name"] == "nava_tiny.safetensors"
     assert of_kind(prompt, "LTXVAudioVAELoader")[0]["ckpt_name"] == "nava_tiny_ltx_audio_vae.safetensors"
     size = of_kind(prompt, "NavaEmptyLatent")[0]
     assert (size["width"], size["height"], size["seconds"]) == (320, 192, 1.0)
     assert {n["steps"] for n in of_kind(prompt, "NavaScheduler")} == {4}
-    editor.wait_for_selector("text=Opened with the random tiny set", timeout=30_000)
     editor.wait_for_function(  # not in the middle, where the editor's map covers what it saves
         """() => { const { ds } = window.app.canvas, left = Math.min(...window.app.graph.nodes.map((n) => n.boundingRect[0]));
             return Math.abs((left + ds.offset[0]) * ds.scale - 76) < 2 }""",
@@ -91,6 +103,13 @@ def test_files_that_are_here_are_chosen_and_said(editor, form):
 
 
 MISSING = """() => document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s.get("missingModel").missingModelCandidates ?? []"""
+
+
+EXTEND = """async () => {
+  const { extendClip } = await import(window.comfyAPI.api.api.fileURL("/extensions/ComfyUI-NAVA/nava_next.js"));
+  const host = window.app.graph.nodes.find((n) => n.isSubgraphNode?.());
+  await extendClip(host.subgraph.nodes.find((n) => n.type === "NavaDecode"), "");
+}"""
 
 
 def test_choosing_a_file_that_is_here_clears_its_frame(editor):

@@ -113,6 +113,7 @@ CLOSE_OTHERS = """async () => {
   const tabs = window.app.extensionManager.workflow;
   for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab);
 }"""
+CLEAR = "(({ dismissAll, removeAll }) => (dismissAll ?? removeAll)())(window.app.extensionManager.toast)"  # by its newer name, or the older
 SETTLED = """() => { const text = [...document.querySelectorAll(".nava-panel")].filter((p) => p.offsetParent).map((p) => p.innerText).join();
   const same = text === window.lookText && [...document.images].every((i) => i.complete);
   window.lookText = text; return same && text.trim() !== "" }"""
@@ -156,7 +157,7 @@ class Eyes:
             self.page.wait_for_timeout(350)
             if self.page.evaluate(SETTLED):
                 break
-        self.page.evaluate("window.app.extensionManager.toast.removeAll()")  # the greeting of the small set, 15 s long
+        self.page.evaluate(CLEAR)  # the greeting of the small set, 15 s long
         self.page.wait_for_timeout(400)
 
     def keep(self, name: str, more: list[str] = ()) -> None:
@@ -200,7 +201,7 @@ class Eyes:
             except Error:
                 fault = "no player"
         self.page.wait_for_timeout(1200)
-        self.page.evaluate("window.app.extensionManager.toast.removeAll()")
+        self.page.evaluate(CLEAR)
         self.page.wait_for_timeout(300)
         self.keep(name, [fault] if fault else [])
 
