@@ -14,6 +14,66 @@ ROLLOFF = 0.99  # of the lower Nyquist frequency: where the filter ends
 BLOCK, OVERLAP = 0.4, 0.75  # of the gate of ITU-R BS.1770-4: seconds, share
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LUFS, and LU below what passed the first
 SURROUND_GAIN = 1.41  # BS.1770-4, table 3: of the two channels beside or behind
+MINUS_3_DB = 0.5**0.5  # ITU-R BS.775-3, table 2: of centre and surround in a mix to two channels
+CANCELLED = 0.1  # power of the mix to one channel by that of the louder channel, under which they cancel each other out
+# Places by number of channels, in the order in which FFmpeg gives them; three are taken as left, right, centre.
+PLACES = {
+    1: ["FC"], 2: ["FL", "FR"], 3: ["FL", "FR", "FC"], 4: ["FL", "FR", "FC", "BC"], 5: ["FL", "FR", "FC", "BL", "BR"],
+    6: ["FL", "FR", "FC", "LFE", "BL", "BR"], 7: ["FL", "FR", "FC", "LFE", "BC", "SL", "SR"],
+    8: ["FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"],
+}  # fmt: skip
+
+
+def fold(waveform: Tensor, places: list[str] | None = None) -> Tensor:
+    """`[..., C, N]` -> stereo `[..., 2, N]` by ITU-R BS.775: centre and surrounds at -3 dB, the effects channel left out.
+
+    places: FFmpeg's names of the channels (FL, FR, FC, LFE, BL, ...), else by their number. One channel is doubled, two stay.
+    Is made quieter only where the mix would be louder than full scale and no channel is.
+    """
+    count = waveform.shape[-2]
+    if count == 1:
+        return waveform.expand(*waveform.shape[:-2], 2, waveform.shape[-1]).contiguous()
+    places = PLACES.get(count) if places is None or len(places) != count else places
+    if count == 2 and (places is None or set(places) <= {"FL", "FR"} or not set(places) & {"FC", "LFE"}):
+        return waveform
+    if places is None:  # more channels than have names: all are heard alike
+        return waveform.mean(-2, keepdim=True).expand(*waveform.shape[:-2], 2, waveform.shape[-1]).contiguous()
+    gains = torch.tensor([channel_gains(p) for p in places], dtype=waveform.dtype, device=waveform.device)
+    mix = torch.einsum("...cn,ck->...kn", waveform, gains)
+    if mix.numel() == 0:
+        return mix
+    most = mix.abs().amax((-2, -1), keepdim=True)
+    return mix * (waveform.abs().amax((-2, -1), keepdim=True).clamp(min=1) / most.clamp(min=1e-9)).clamp(max=1)
+
+
+def channel_gains(place: str) -> tuple[float, float]:
+    """How loud a channel is on the left and on the right."""
+    if place.startswith("LFE"):
+        return (0.0, 0.0)
+    if place in ("FL", "FLC", "DL", "FR", "FRC", "DR"):
+        return (1.0, 0.0) if "L" in place else (0.0, 1.0)
+    if place == "BC":  # one channel behind: half of its power to either side, at -3 dB as every surround
+        return (0.5, 0.5)
+    if place.endswith("C") or ("L" not in place and "R" not in place):
+        return (MINUS_3_DB, MINUS_3_DB)
+    return (MINUS_3_DB, 0.0) if "L" in place else (0.0, MINUS_3_DB)
+
+
+def one_channel(waveform: Tensor) -> Tensor:
+    """What is heard of `[..., C, N]`, `[..., N]`: the mean of both sides, or the louder side where they cancel each other out."""
+    sides = fold(waveform)
+    middle = sides.mean(-2)
+    if 0 in waveform.shape or waveform.shape[-2] == 1:
+        return middle
+    louder = sides.square().mean(-1).argmax(-1)[..., None, None].expand(*sides.shape[:-2], 1, sides.shape[-1])
+    return torch.where(cancels(sides)[..., None], sides.gather(-2, louder).squeeze(-2), middle)
+
+
+def cancels(waveform: Tensor) -> Tensor:
+    """`[...]` bool: left and right of `[..., C, N]` nearly extinguish each other in a mix to one channel."""
+    sides = fold(waveform)
+    sides = sides - sides.mean(-1, keepdim=True)
+    return sides.mean(-2).square().mean(-1) < CANCELLED * sides.square().mean(-1).amax(-1)
 
 
 def resample(waveform: Tensor, rate: int, to_rate: int) -> Tensor:

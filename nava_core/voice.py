@@ -6,9 +6,10 @@ from pathlib import Path
 
 import safetensors
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .audio import resample
+from .audio import cancels, one_channel, resample
 from .files import SAFETENSORS, CheckpointError, refuse_foreign_content, unreadable
 from .redimnet import SAMPLE_RATE, ReDimNet, ReDimNetConfig, UnsupportedConfig
 
@@ -17,6 +18,8 @@ MAX_SECONDS = 30.0
 SHORT_SECONDS = 3.0
 MIN_SAMPLES = 800  # 50 ms at 16 kHz: less than a few frames says nothing, and cannot be padded by reflection
 SILENT_PEAK = 1e-3
+QUIET_SHARE = 0.03  # of the loudest tenth of a second: quieter is a pause
+ENOUGH = 0.7  # of the sound in the fullest 30 s: then the first 30 s are heard
 CLIPPED = 0.999
 CLIPPED_SHARE = 1e-3
 
@@ -38,7 +41,7 @@ class Voice:
 
 
 def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
-    """Mono 16 kHz `[B, N]` float32, at most the first 30 s. Raises AudioError for what is not a recording."""
+    """Mono 16 kHz `[B, N]` float32, at most 30 s, in which somebody speaks. Raises AudioError for what is not a recording."""
     if waveform.ndim == 2:
         waveform = waveform[None]
     if waveform.ndim != 3:
@@ -49,9 +52,11 @@ def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
         raise AudioError(f"the sample rate is {sample_rate}")
     if 0 in waveform.shape:
         raise AudioError("the recording is empty")
-    waveform = waveform[..., : int(MAX_SECONDS * sample_rate)].float().mean(dim=1)
+    waveform = waveform.float()
     if not torch.isfinite(waveform).all():
         raise AudioError("the recording contains samples that are not numbers (NaN or infinite)")
+    start = speaking_from(waveform, sample_rate)
+    waveform = one_channel(waveform[..., start : start + int(MAX_SECONDS * sample_rate)])
     if sample_rate != SAMPLE_RATE:
         waveform = resample(waveform, sample_rate, SAMPLE_RATE)
     if waveform.shape[-1] < MIN_SAMPLES:
@@ -61,18 +66,50 @@ def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
     return waveform
 
 
+def speaking_from(waveform: Tensor, sample_rate: int) -> int:
+    """The sample from which on the 30 s of `[B, C, N]` are heard that say most: 0, unless a later part holds clearly more sound."""
+    step = max(1, sample_rate // 10)
+    length = round(MAX_SECONDS * sample_rate) // step
+    if waveform.shape[-1] <= int(MAX_SECONDS * sample_rate):
+        return 0
+    count = waveform.shape[-1] // step
+    blocks = waveform[..., : count * step].unflatten(-1, (count, step))
+    level = (blocks - blocks.mean(-1, keepdim=True)).square().mean((0, 1, 3)).sqrt()
+    heard = (level > max(SILENT_PEAK / 2, QUIET_SHARE * float(level.max()))).float()
+    sums = F.pad(heard.cumsum(0), (1, 0))
+    windows = sums[length:] - sums[:-length]
+    best = int(windows.argmax())
+    if windows[0] >= ENOUGH * windows[best]:
+        return 0
+    return best * step
+
+
 def doubts(waveform: Tensor, sample_rate: int) -> list[str]:
     """What may make a recording a poor reference, in the user's words; [] when nothing does."""
     found = []
     seconds = waveform.shape[-1] / sample_rate
     if seconds < SHORT_SECONDS:
         found.append(f"the recording lasts {seconds:.1f} s; 5 to 15 s of clean speech work best")
+    start = 0
     if seconds > MAX_SECONDS:
-        found.append(f"the recording lasts {seconds:.0f} s; only the first {MAX_SECONDS:.0f} s are used")
+        start = speaking_from(waveform, sample_rate)
+        which = (
+            f"the first {MAX_SECONDS:.0f} s"
+            if start == 0
+            else f"{MAX_SECONDS:.0f} s from {start / sample_rate:.0f} s on"
+        )
+        found.append(f"the recording lasts {seconds:.0f} s; only {which} are used")
     level = waveform.abs()
-    if level.max() < SILENT_PEAK:
+    part = waveform[..., start : start + int(MAX_SECONDS * sample_rate)].float()
+    heard = one_channel(part)
+    heard = heard - heard.mean(-1, keepdim=True)
+    if heard.abs().max() < SILENT_PEAK:
         found.append("the recording is silent")
-    elif (level >= CLIPPED).float().mean() > CLIPPED_SHARE:
+    elif cancels(part).any():
+        found.append(
+            "left and right cancel each other out, so that their mix is nearly silent; the louder one is heard"
+        )
+    if (level >= CLIPPED).float().mean() > CLIPPED_SHARE:
         found.append("the recording is clipped: record it more quietly")
     return found
 

@@ -34,6 +34,54 @@ def check_latents(shapes, config, where: str) -> None:
             )
 
 
+def sound_of(audio, where: str) -> tuple[torch.Tensor, int]:
+    """(waveform `[B, C, N]` float32, rate) of an AUDIO. where: what the message calls the input. Raises ValueError where there is none.
+
+    Nothing at all is a legal value: it is what a video without sound gives.
+    """
+    waveform = None if audio is None else audio.get("waveform")
+    if waveform is None:
+        raise ValueError(f"{where}: there is no sound; a video without sound gives none. Connect a recording.")
+    if waveform.ndim == 2:
+        waveform = waveform[None]
+    if waveform.ndim != 3:
+        raise ValueError(
+            f"{where}: the sound has shape {list(waveform.shape)}, it must be [batch, channels, samples]. Connect an AUDIO."
+        )
+    if 0 in waveform.shape:
+        raise ValueError(f"{where}: the sound is empty, it has no samples. Connect a recording.")
+    rate = int(audio.get("sample_rate") or 0)
+    if rate < 1:
+        raise ValueError(f"{where}: the sample rate is {rate}. Connect the sound of a file.")
+    return waveform.float(), rate
+
+
+def has_sound(audio) -> bool:
+    """Whether an optional AUDIO is connected and holds anything."""
+    return audio is not None and audio.get("waveform") is not None and 0 not in audio["waveform"].shape
+
+
+def pictures_of(images, where: str) -> torch.Tensor:
+    """`[B, H, W, 3]` of an IMAGE: grey becomes colour, alpha is left out. Raises ValueError where there is no picture."""
+    if images is None:
+        raise ValueError(f"{where}: there is no picture. Connect a picture, or the frames of a video.")
+    if images.ndim == 3:
+        images = images[None]
+    if images.ndim != 4:
+        raise ValueError(
+            f"{where}: the pictures have shape {list(images.shape)}, it must be [frames, height, width, channels]. Connect an IMAGE."
+        )
+    if 0 in images.shape:
+        raise ValueError(f"{where}: there is no picture in it. Connect a picture, or the frames of a clip.")
+    channels = images.shape[-1]
+    if channels > 4:
+        raise ValueError(
+            f"{where}: the pictures have {channels} channels; 1 (grey), 3 (colour) or 4 (with alpha) can be used. "
+            "Connect an IMAGE."
+        )
+    return images[..., :3] if channels >= 3 else images[..., :1].expand(*images.shape[:-1], 3)
+
+
 def check_schedule(sigmas) -> None:
     if not torch.isfinite(sigmas).all():
         raise ValueError(

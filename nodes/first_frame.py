@@ -8,6 +8,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 
 from ..nava_core.sizes import PIXELS, nearest_trained_shape
+from .checks import pictures_of
 from .masks import KEEPS_FIRST_FRAME
 from .vae import require_video_vae
 
@@ -43,8 +44,7 @@ class NavaFirstFrame(io.ComfyNode):
             raise ValueError(
                 "NavaFirstFrame, latent: it has no picture. Set NAVA Size and Length to a mode with video."
             )
-        if 0 in image.shape:
-            raise ValueError("NavaFirstFrame, image: there is no picture in it. Connect one.")
+        image = pictures_of(image, "NavaFirstFrame, image")
         notes = []
         if image.shape[0] > 1 and not each_picture and video.shape[0] != image.shape[0]:
             notes.append(
@@ -60,8 +60,9 @@ class NavaFirstFrame(io.ComfyNode):
             raise ValueError(
                 f"NavaFirstFrame, image: {image.shape[0]} pictures for a batch of {video.shape[0]} clips. Give one, or as many."
             )
-        pixels = image[..., :3].expand(*image.shape[:-1], 3).movedim(-1, 1)
-        pixels = comfy.utils.common_upscale(pixels, columns * PIXELS, rows * PIXELS, "lanczos", "center").movedim(1, -1)
+        pixels = comfy.utils.common_upscale(
+            image.movedim(-1, 1), columns * PIXELS, rows * PIXELS, "lanczos", "center"
+        ).movedim(1, -1)
         first = torch.cat([video_vae.encode(p[None]) for p in pixels]).to(video)
         first = comfy.utils.repeat_to_batch_size(first, count)
         if first.shape[1] != video.shape[1]:

@@ -1,11 +1,14 @@
 """Clips -> one longer clip."""
 
+import logging
+
 import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..nava_core.audio import resample
+from ..nava_core.audio import fold, resample
 from ..nava_core.media import fit_length, join_sound
+from .checks import has_sound, pictures_of, sound_of
 from .marks import MARKS
 
 
@@ -35,6 +38,12 @@ class NavaJoin(io.ComfyNode):
 
     @classmethod
     def execute(cls, images_1, images_2, overlap, fps, audio_1=None, audio_2=None) -> io.NodeOutput:
+        notes = [
+            f"images_{i} has an alpha channel, which is left out"
+            for i, images in enumerate((images_1, images_2), 1)
+            if images is not None and images.ndim == 4 and images.shape[-1] == 4
+        ]
+        images_1, images_2 = (pictures_of(p, f"NavaJoin, images_{i}") for i, p in enumerate((images_1, images_2), 1))
         if overlap >= min(len(images_1), len(images_2)):
             raise ValueError(
                 f"NavaJoin, overlap: {overlap} frames are not fewer than both clips have ({len(images_1)} and {len(images_2)}). Lower it."
@@ -48,23 +57,27 @@ class NavaJoin(io.ComfyNode):
         seam = {"at": round(len(images_1) / fps, 3), "cut": False}
         marks = {"held": [], "seams": [seam], "second": round((len(images_1) - overlap) / fps, 3)}
         audio = joined_audio(audio_1, audio_2, len(images_1), len(images_2), overlap, fps)
-        return io.NodeOutput(images, audio, ui={MARKS: [marks]})
+        for note in notes:
+            logging.info("NavaJoin: %s", note)
+        return io.NodeOutput(images, audio, ui={MARKS: [marks]} | ({"text": notes} if notes else {}))
 
 
 def joined_audio(audio_1, audio_2, frames_1, frames_2, overlap, fps):
     """The sound of both clips, each fitted to its picture; a missing one is silence. None when both are missing."""
-    rate = next((int(a["sample_rate"]) for a in (audio_1, audio_2) if a is not None), None)
-    if rate is None:
+    sounds = [
+        sound_of(a, f"NavaJoin, audio_{i}") if has_sound(a) else None for i, a in enumerate((audio_1, audio_2), 1)
+    ]
+    known = [s for s in sounds if s is not None]
+    if not known:
         return None
-    device = next(a["waveform"].device for a in (audio_1, audio_2) if a is not None)
+    first, rate = known[0]
     waveforms = []
-    for audio, frames in ((audio_1, frames_1), (audio_2, frames_2)):
+    for sound, frames in zip(sounds, (frames_1, frames_2), strict=True):
         samples = round(frames * rate / fps)
-        if audio is None:
-            waveforms.append(torch.zeros(1, 1, samples, device=device))
+        if sound is None:
+            waveforms.append(first.new_zeros(1, first.shape[1], samples))
             continue
-        waveform = resample(audio["waveform"][:1], int(audio["sample_rate"]), rate)
-        waveforms.append(fit_length(waveform, samples))
-    channels = max(w.shape[1] for w in waveforms)
-    waveforms = [w if w.shape[1] == channels else w.mean(1, keepdim=True).expand(-1, channels, -1) for w in waveforms]
+        waveforms.append(fit_length(resample(sound[0][:1], sound[1], rate), samples).to(first.device))
+    if len({w.shape[1] for w in waveforms}) > 1:
+        waveforms = [fold(w) for w in waveforms]
     return {"waveform": join_sound(*waveforms, round(overlap * rate / fps)), "sample_rate": rate}

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..nava_core.media import fit_length
 from ..nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT
 from ..nava_core.spans import clip_seconds, frame_span, latent_frame_at
+from .checks import pictures_of
 from .formats import masks_of, streams_of, with_streams
 from .graph import tell
 from .masks import KEEPS_FIRST_FRAME, WAYS, hold_value
@@ -53,10 +54,7 @@ class NavaGuide(io.ComfyNode):
         picture, sound = streams_of(latent)
         if picture is None:
             raise ValueError("NavaGuide, latent: it has no picture. Set NAVA Size and Length to a mode with video.")
-        if 0 in images.shape:
-            raise ValueError(
-                "NavaGuide, images: there is no picture in it. Connect a picture, or the frames of a clip."
-            )
+        images = pictures_of(images, "NavaGuide, images")
         if audio is not None:
             if audio_vae is None:
                 raise ValueError("NavaGuide, audio_vae: sound is given but there is no VAE for it. Connect audio_vae.")

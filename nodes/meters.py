@@ -4,13 +4,16 @@ from comfy_api.latest import io, ui
 
 from ..nava_core.meters.plot import plot
 from ..nava_core.meters.synchrony import FRAME, Synchrony, shift, synchrony
+from .checks import pictures_of, sound_of
 from .graph import tell
 
 
 def measure(node: str, images, audio, fps: float) -> Synchrony:
     """The synchrony of a clip; a batch of sounds has its first one measured. Errors name the node."""
+    waveform, rate = sound_of(audio, f"{node}, audio")
+    images = pictures_of(images, f"{node}, images")
     try:
-        return synchrony(images, fps, audio["waveform"][0], int(audio["sample_rate"]))
+        return synchrony(images, fps, waveform[0], rate)
     except ValueError as error:
         raise ValueError(
             f"{node}: {error}. Connect the frames and the sound of one clip, and its frame rate."

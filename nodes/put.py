@@ -8,7 +8,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..nava_core.audio import resample
+from ..nava_core.audio import fold, resample
 from ..nava_core.media import fit_length
 from ..nava_core.meters.sound import SoundQuality, sound_quality
 from ..nava_core.sizes import (
@@ -22,6 +22,7 @@ from ..nava_core.sizes import (
     nearest_trained_shape,
 )
 from ..nava_core.spans import clip_seconds
+from .checks import pictures_of, sound_of
 from .formats import AUDIO_CHANNELS, masks_of, streams_of, with_streams
 from .graph import tell
 from .latent import AUDIO_BINS
@@ -96,7 +97,8 @@ def too_long(seconds: float) -> list[str]:
 
 def recording(audio, start: float, node: str = "NavaSoundToLatent") -> tuple[torch.Tensor, int]:
     """(stereo waveform `[1, 2, N]` from second `start` on, rate). Raises ValueError for what cannot be heard."""
-    waveform, rate = audio["waveform"][:1].float(), int(audio["sample_rate"])
+    waveform, rate = sound_of(audio, f"{node}, audio")
+    waveform = fold(waveform[:1])
     if waveform.shape[-1] <= round(start * rate):
         raise ValueError(
             f"{node}, start: {start:g} s lies beyond the recording's end at {waveform.shape[-1] / max(rate, 1):.2f} s. Choose an earlier one."
@@ -106,10 +108,8 @@ def recording(audio, start: float, node: str = "NavaSoundToLatent") -> tuple[tor
         raise ValueError(
             f"{node}, audio: it contains samples that are not numbers (NaN or infinite). Use another recording."
         )
-    if waveform.abs().max() < 1e-4:
+    if (waveform - waveform.mean(-1, keepdim=True)).abs().max() < 1e-4:
         raise ValueError(f"{node}, audio: the recording is silent. Choose another one, or another start.")
-    if waveform.shape[1] != 2:
-        waveform = waveform.mean(1, keepdim=True).expand(-1, 2, -1)
     return waveform, rate
 
 
@@ -163,8 +163,7 @@ class NavaPictureToLatent(io.ComfyNode):
     @classmethod
     def execute(cls, images, video_vae, fps, size) -> io.NodeOutput:
         require_video_vae(video_vae, "NavaPictureToLatent, video_vae")
-        if 0 in images.shape:
-            raise ValueError("NavaPictureToLatent, images: there are no frames. Connect those of a video.")
+        images = pictures_of(images, "NavaPictureToLatent, images")
         if size == TRAINED:
             width, height = nearest_trained_shape(images.shape[2], images.shape[1])
         else:
@@ -189,8 +188,8 @@ def frames_at(count: int, fps: float) -> list[int]:
 
 
 def encode_picture(images: torch.Tensor, vae, rows: int, columns: int) -> torch.Tensor:
-    """Frames `[4(T-1)+1, H, W, C]` -> latent `[1, 48, T, rows, columns]`, scaled to cover and centre-cropped."""
-    pixels = images[..., :3].expand(*images.shape[:-1], 3).movedim(-1, 1)
+    """Frames `[4(T-1)+1, H, W, 3]` -> latent `[1, 48, T, rows, columns]`, scaled to cover and centre-cropped."""
+    pixels = images.movedim(-1, 1)
     # frame by frame: scaling holds several copies of what it works on
     pixels = torch.cat(
         [comfy.utils.common_upscale(p[None], columns * PIXELS, rows * PIXELS, "lanczos", "center") for p in pixels]

@@ -11,6 +11,7 @@ from ..nava_core.estimate import estimated_tokens
 from ..nava_core.instruction import LENGTHS, instruction
 from ..nava_core.prompt import TOKEN_LIMIT, PromptError, parse, tokenize, tokenize_with
 from ..nava_core.rewrite import TRIES, RewriteError, check_source, rewrite
+from .checks import pictures_of
 from .text import spiece_of
 
 LANGUAGES = ("Chinese", "English", "as written")
@@ -30,7 +31,7 @@ LAZY = ("clip", "image", "text_encoder")
 
 def shrunk(image):
     """The first picture `[1, H, W, 3]`, its longer side at most LONGEST_SIDE."""
-    image = image[:1, ..., :3]
+    image = pictures_of(image, "NavaRewrite, image")[:1]
     height, width = image.shape[1:3]
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     if scale == 1.0:

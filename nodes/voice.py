@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..nava_core.redimnet import SAMPLE_RATE
 from ..nava_core.voice import AudioError, Voice, doubts, load_voice_encoder, prepare
+from .checks import sound_of
 from .load import is_there, naming
 
 NavaVoiceType = io.Custom("NAVA_VOICE")
@@ -73,7 +74,8 @@ class NavaVoice(io.ComfyNode):
         if set(name) & set("<>:") or name == "-":
             raise ValueError(f"NavaVoice, name: {name!r} cannot be written in a prompt. Leave out < > : and a lone -.")
         # a batch of recordings: the first one speaks
-        waveform, rate = audio["waveform"][:1], int(audio["sample_rate"])
+        waveforms, rate = sound_of(audio, "NavaVoice, audio")
+        waveform = waveforms[:1]
         comfy.model_management.load_models_gpu([encoder])
         try:
             recording = prepare(waveform, rate)[0].cpu()
@@ -81,7 +83,7 @@ class NavaVoice(io.ComfyNode):
         except AudioError as error:
             raise AudioError(f"NavaVoice, audio: {error}. Connect a recording of one person speaking.") from None
         warnings = doubts(waveform, rate)
-        if audio["waveform"].shape[0] > 1:
+        if len(waveforms) > 1:
             warnings.append("several recordings came in; only the first is heard")
         for warning in warnings:
             logging.warning("NavaVoice %s: about the recording: %s", name, warning)

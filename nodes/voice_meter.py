@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from ..nava_core import prompt as prompts
 from ..nava_core.meters import SpanVoice, line_voices, voice_match, voice_score
 from ..nava_core.meters.voices import Span
+from .checks import sound_of
 from .graph import tell
 from .voice import NavaVoiceEncoderType, NavaVoiceType
 
@@ -113,8 +114,9 @@ class NavaVoiceMeter(io.ComfyNode):
             raise ValueError(
                 f"NavaVoiceMeter, spans: there are {len(times)} spans and {len(owners)} spoken lines in the prompt. Give one for each."
             )
+        waveform, rate = sound_of(audio, "NavaVoiceMeter, audio")
         comfy.model_management.load_models_gpu([encoder])
-        given = (audio["waveform"][0], int(audio["sample_rate"]), encoder.model, [v.embedding for v in voices])
+        given = (waveform[0], rate, encoder.model, [v.embedding for v in voices])
         try:
             found = voice_match(*given, times, owners) if times or owners is None else line_voices(*given, owners)
         except ValueError as error:

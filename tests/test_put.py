@@ -108,7 +108,7 @@ def test_a_video_of_any_rate_and_size(nava, files):
     video, sound = out["samples"].unbind()
     assert frames == 25 and seconds == pytest.approx(25 / 24), "24 frames, filled up to whole groups of four"
     assert video.shape == (1, 48, 7, 4, 6) and sound.shape == (1, 8, 27, 16) and not sound.any()
-    with pytest.raises(ValueError, match="no frames"):
+    with pytest.raises(ValueError, match="no picture in it"):
         put_in.execute(images[:0], files["video_vae"], 24.0, "as the picture")
     held = nava("hold").NavaHold.execute(out, "picture", "", "soft", 1.0)[0]
     assert (held["noise_mask"].unbind()[0] == -1).all() and (held["noise_mask"].unbind()[1] == 1).all()
