@@ -20,7 +20,9 @@ KERNELS = {
     "sage": ("sageattention", (64, 96, 128), HALF),
     "sage3": ("sageattn3", (64, 128), HALF),
     "flash": ("flash-attn", (32, 64, 96, 128, 160, 192, 224, 256), HALF),
+    "int8": ("comfy-kitchen", tuple(range(8, 257, 8)), HALF),
 }
+HOSTS_NAMES = {"int8": "comfy_kitchen_int8"}  # under which ComfyUI registers them, where that is another
 
 
 # cuDNN first; what it cannot take, torch gives to the others
@@ -43,7 +45,11 @@ def attention_cudnn(q, k, v, heads, mask=None, skip_reshape=False, skip_output_r
 
 def function_of(kernel: str):
     """The attention function of this name, or None where its package is missing."""
-    return attention_cudnn if kernel == "cudnn" else host_attention.get_attention_function(kernel, None)
+    return (
+        attention_cudnn
+        if kernel == "cudnn"
+        else host_attention.get_attention_function(HOSTS_NAMES.get(kernel, kernel), None)
+    )
 
 
 def auto_choice() -> tuple[str | None, str]:
@@ -118,7 +124,7 @@ class NavaAttention(io.ComfyNode):
                     default="auto",
                     tooltip="auto: what ComfyUI was started with, and cudnn on Hopper cards, where that is faster and as exact; the "
                     "log says what it took and why. sage, sage3 and flash need their package; sage is the fastest there and "
-                    "less exact. What a kernel cannot compute is left to ComfyUI's, and the log says so.",
+                    "less exact; int8 is ComfyUI's own of that kind, from 0.33 on. What a kernel cannot compute is left to ComfyUI's, and the log says so.",
                 ),
             ],
             outputs=[io.Model.Output()],
@@ -137,6 +143,11 @@ class NavaAttention(io.ComfyNode):
             kernel = None if OVERRIDE in options else kernel
         if kernel is not None:
             function = function_of(kernel)
+            if function is None and kernel in HOSTS_NAMES:
+                raise ValueError(
+                    f"NavaAttention, kernel: this ComfyUI has no {kernel} attention. It comes with ComfyUI 0.33 and its comfy-kitchen, on cards "
+                    "that can compute it. Update ComfyUI, or choose auto or pytorch."
+                )
             if function is None:
                 package = KERNELS[kernel][0]
                 raise ValueError(

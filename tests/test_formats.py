@@ -640,6 +640,23 @@ def test_cudnn_attention_is_attention(nava, files, golden, caplog):
     assert "cudnn is not used here, it needs an NVIDIA or AMD GPU" in caplog.text
 
 
+def test_int8_attention_is_the_hosts(nava, files):
+    """Where the host has it, its function is taken; else one sentence says what brings it."""
+    from comfy.ldm.modules import attention as host
+
+    attention, model = nava("attention"), nava("load").load_model(str(files / "bf16.safetensors"))
+    if "comfy_kitchen_int8" in getattr(host, "REGISTERED_ATTENTION_FUNCTIONS", {}):
+        assert attention.function_of("int8") is host.attention_comfy_kitchen_int8
+        return
+    with pytest.raises(ValueError, match=r"kernel: this ComfyUI has no int8 attention. It comes with ComfyUI 0\.33"):
+        attention.NavaAttention.execute(model, "int8")
+    host.register_attention_function("comfy_kitchen_int8", host.attention_pytorch)
+    try:
+        assert attention.function_of("int8") is host.attention_pytorch
+    finally:
+        del host.REGISTERED_ATTENTION_FUNCTIONS["comfy_kitchen_int8"]
+
+
 def test_auto_says_what_it_takes(nava, files, caplog):
     from comfy.ldm.modules.attention import optimized_attention
 
