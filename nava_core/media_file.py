@@ -5,6 +5,7 @@ frame stands until the second one comes. What begins later comes later: silence,
 """
 
 import io
+import itertools
 import math
 import struct
 from collections.abc import Callable, Iterator
@@ -27,6 +28,10 @@ class MediaError(ValueError):
     """A file that cannot be read; the message begins with its name."""
 
 
+class TooLarge(MediaError):
+    """Its picture has more pixels than the caller allows."""
+
+
 class MediaFile:
     """The header of a media file, and its content by time.
 
@@ -34,8 +39,8 @@ class MediaFile:
     None without one. seconds: length. left_out: what is in the file and not read, in words.
     """
 
-    def __init__(self, source: str | Path | io.BytesIO, format: str | None = None):
-        """format: the only demuxer that may read it. Raises MediaError for what is no media file."""
+    def __init__(self, source: str | Path | io.BytesIO, format: str | None = None, most_pixels: int | None = None):
+        """format: the only demuxer that may read it. Raises MediaError for what is no media file, TooLarge for pictures of more pixels."""
         self.source, self.format = source, format
         self.name = "the video" if isinstance(source, io.BytesIO) else Path(source).name
         try:
@@ -47,6 +52,8 @@ class MediaFile:
                 self.sound = None if sound is None else sound.index
                 self.fps = None if picture is None else float(picture.average_rate or picture.guessed_rate or 24)
                 duration = media.duration
+                if picture is not None and most_pixels and picture.width * picture.height > most_pixels:
+                    raise TooLarge(f"{self.name}: its picture is larger than can be read")
             first_frame = self.first(self.picture)
             first_sound = self.first(self.sound)
             if first_frame is None and first_sound is None:
@@ -128,23 +135,29 @@ class MediaFile:
         return end - self.zero
 
     def frames(
-        self, fps: float, start: float = 0.0, count: int | None = None, check: Callable[[], None] | None = None
+        self,
+        fps: float,
+        start: float = 0.0,
+        count: int | None = None,
+        most: int | None = None,
+        check: Callable[[], None] | None = None,
     ) -> Iterator[tuple[Tensor, int]]:
         """(picture `[H, W, 3]` uint8, how often it is shown), from second `start` on, at `fps` frames a second by time stamps.
 
-        count: frames in all, where the last one fills up; None: as many as there are. check is called for every decoded frame.
+        count: frames in all, where the last one fills up; None: as many as there are, or `most`. check is called for every decoded frame.
         """
         shown, last, end, time = 0, None, 0.0, 0.0
+        limit = most if count is None else count
         for i, frame in enumerate(self.decoded(self.picture)):
             if check is not None:
                 check()
             time = (frame.time - self.zero - start) if frame.time is not None else time + (1 / self.fps if i else 0)
             due = math.floor(time * fps + 0.5)
-            due = due if count is None else min(due, count)
+            due = due if limit is None else min(due, limit)
             if last is not None and due > shown:
                 yield self.upright(last), due - shown
                 shown = due
-            if shown == count:
+            if shown == limit:
                 return
             last = frame
             end = time + (float(frame.duration * frame.time_base) if frame.duration else 1 / self.fps)
@@ -154,7 +167,7 @@ class MediaFile:
             count = math.floor(end * fps + 0.5)
             if count <= shown and (shown or end <= 0):
                 return
-            count = max(count, 1)
+            count = max(count, 1) if most is None else max(1, min(count, most))
         yield self.upright(last), count - shown
 
     def upright(self, frame) -> Tensor:
@@ -172,32 +185,25 @@ class MediaFile:
         """`[channels, N]` float32 from second `start` on, all or at most `seconds`; gaps are silence."""
         limit = math.inf if seconds is None else round(seconds * self.rate)
         skip = round(start * self.rate)
-        parts, length = [], 0
-
-        def placed(wave: Tensor, at: int) -> None:
-            nonlocal length
+        parts, length = [torch.zeros(self.channels, 0)], 0
+        for at, wave in self.waves(check):
+            at = min(at - skip, limit)
             if at > length:
                 parts.append(torch.zeros(self.channels, at - length))
-            elif at < length:
-                wave = wave[:, length - at :]
-            parts.append(wave)
-            length = max(length, at) + wave.shape[-1]
-
-        for at, wave in self.waves(check):
-            placed(wave, at - skip if parts or at >= skip else max(0, at - skip)) if at - skip >= 0 else placed(
-                wave[:, skip - at :], 0
-            )
+                length = at
+            parts.append(wave[:, length - at :])
+            length += parts[-1].shape[-1]
             if length >= limit:
                 break
-        if not length:
-            return torch.zeros(self.channels, 0)
-        return torch.cat(parts, dim=1)[:, : None if limit is math.inf else limit]
+        return torch.cat(parts, dim=1)[:, : min(length, limit)]
 
     def waves(self, check) -> Iterator[tuple[int, Tensor]]:
         """(sample on the file's clock, `[channels, N]`) of each decoded piece of sound, one following the other where stamps only jitter."""
         resampler = av.AudioResampler("fltp", self.layout, self.rate)
         follows = None
-        for frame in [*self.decoded(self.sound), None] if check is None else self.checked(check):
+        for frame in itertools.chain(self.decoded(self.sound), [None]):  # None gives what the resampler still holds
+            if check is not None:
+                check()
             stamp = None if frame is None or frame.time is None else round((frame.time - self.zero) * self.rate)
             for part in resampler.resample(frame):
                 wave = torch.from_numpy(np.ascontiguousarray(part.to_ndarray()))
@@ -206,12 +212,6 @@ class MediaFile:
                     at = stamp or 0
                 yield at, wave
                 follows, stamp = at + wave.shape[-1], None
-
-    def checked(self, check) -> Iterator:
-        for frame in self.decoded(self.sound):
-            check()
-            yield frame
-        yield None
 
     def stereo(self, start: float = 0.0, seconds: float | None = None) -> Tensor:
         """As waveform, folded down to `[2, N]`."""

@@ -1,5 +1,6 @@
 """A saved clip: which file the editor means, and its frames and sound, within limits."""
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from aiohttp import web
 from torch import Tensor
 
+from ..nava_core.media_file import MediaFile, TooLarge
 from ..nava_core.meters.events import small
 
 # What the player plays, by the demuxer that may read it: one that FFmpeg guesses could be a playlist of other files.
@@ -71,8 +73,9 @@ def read_clip(file: Path) -> ClipFile:
     try:
         if kind is None:
             raise ValueError
-        with av.open(str(file), format=kind) as media:
-            return decoded(media)
+        return decoded(MediaFile(file, kind, MOST_PIXELS))
+    except TooLarge:
+        raise TooMuch("the picture is too large to be measured") from None
     except TooMuch:
         raise
     except (av.FFmpegError, ValueError):
@@ -83,41 +86,25 @@ class TooMuch(ValueError):
     """The file is within no limit; the message says which."""
 
 
-def decoded(media) -> ClipFile:
-    picture = next((s for s in media.streams.video if not s.disposition & av.stream.Disposition.attached_pic), None)
-    sound = next(iter(media.streams.audio), None)
-    streams = [s for s in (picture, sound) if s is not None]
-    if not streams:
-        raise ValueError
-    fps = float(picture.average_rate or picture.guessed_rate or 0) if picture is not None else 0.0
-    if picture is not None and not fps > 0:
-        raise ValueError
-    if picture is not None and picture.width * picture.height > MOST_PIXELS:
-        raise TooMuch("the picture is too large to be measured")
-    length = min(MOST_SECONDS, MOST_FRAMES / fps) if picture is not None else MOST_SECONDS
-    rate = sound.rate if sound is not None else 0
-    to_float, frames, waves, heard, cut = av.AudioResampler("fltp"), [], [], 0, False
+def decoded(media: MediaFile) -> ClipFile:
     end = time.monotonic() + PATIENCE
-    for frame in media.decode(*streams):
+
+    def in_time() -> None:
         if time.monotonic() > end:
             raise TooMuch("the clip takes too long to read")
-        full = (picture is None or len(frames) >= length * fps, sound is None or heard >= length * rate)
-        if all(full):
-            cut = True
-            break
-        if full[0 if isinstance(frame, av.VideoFrame) else 1]:
-            cut = True
-        elif isinstance(frame, av.VideoFrame):
-            frame = frame.reformat(picture.width, picture.height, "rgb24")
-            # the size at which the meters look: they see the same of it as of the whole
-            frames.append(small(torch.from_numpy(frame.to_ndarray())[None].float() / 255))
-        else:
-            for part in to_float.resample(frame):
-                waves.append(torch.from_numpy(part.to_ndarray()))
-                heard += waves[-1].shape[-1]
-    if waves:
-        waves += [torch.from_numpy(f.to_ndarray()) for f in to_float.resample(None)]
-    if not frames and not waves:
-        raise ValueError
-    waveform = torch.cat(waves, dim=-1)[:, : round(length * rate)] if waves else None
-    return ClipFile(torch.cat(frames).movedim(1, -1) if frames else None, fps, waveform, rate, cut)
+
+    frames, waveform, length = None, None, MOST_SECONDS
+    if media.size is not None:
+        length = min(MOST_SECONDS, MOST_FRAMES / media.fps)
+        most = min(MOST_FRAMES, math.floor(length * media.fps))
+        # the size at which the meters look: they see the same of it as of the whole
+        parts = [
+            part
+            for picture, times in media.frames(media.fps, check=in_time, most=most)
+            for part in [small(picture[None].float() / 255)] * times
+        ]
+        frames = torch.cat(parts[:most]).movedim(1, -1)
+    if media.sound is not None:
+        waveform = media.waveform(seconds=length, check=in_time)
+    cut = media.seconds > length + 0.5 / (media.fps or MOST_FRAMES)
+    return ClipFile(frames, media.fps or 0.0, waveform, media.rate or 0, cut)

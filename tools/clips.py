@@ -17,6 +17,7 @@ from workflow import WorkflowError, nodes_of
 sys.path.insert(0, str(ROOT))
 from nava_core.checkpoint import CheckpointError
 from nava_core.convert import convert
+from nava_core.media_file import read_all
 
 sys.path.remove(str(ROOT))  # this folder's `nodes` must not hide the host's
 
@@ -190,24 +191,4 @@ def keep(file: Path, target: Path) -> None:
 
 def opened(path: Path) -> tuple[torch.Tensor | None, float | None, torch.Tensor | None, int | None]:
     """(frames `[T, H, W, 3]` 0..1, fps, waveform `[C, N]`, sample rate) of a media file; None for what it has not."""
-    import av
-    import numpy as np
-
-    frames, sound, fps, rate = [], [], None, None
-    with av.open(str(path)) as media:
-        if media.streams.video:
-            fps = float(media.streams.video[0].average_rate)
-        to_float = None
-        if media.streams.audio:
-            rate = media.streams.audio[0].rate
-            to_float = av.AudioResampler("fltp")
-        for frame in media.decode(*media.streams.video[:1], *media.streams.audio[:1]):
-            if isinstance(frame, av.VideoFrame):
-                frames.append(torch.from_numpy(frame.to_ndarray(format="rgb24")))
-            else:
-                sound += [f.to_ndarray() for f in to_float.resample(frame)]
-        if to_float is not None:
-            sound += [f.to_ndarray() for f in to_float.resample(None)]
-    picture = torch.stack(frames).float() / 255 if frames else None
-    waveform = torch.from_numpy(np.concatenate(sound, axis=-1)) if sound else None
-    return picture, fps if frames else None, waveform, rate if sound else None
+    return read_all(path)

@@ -9,18 +9,16 @@ import importlib.util
 import json
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-import av
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nava_core import audio_to_tokens, load_voice_encoder
 from nava_core import prompt as prompts
 from nava_core.media import fit_length
+from nava_core.media_file import MediaError, MediaFile
 from nava_core.sizes import AUDIO_RATE, FPS, FRAMES_PER_LATENT, check_side, nearest_trained_shape
 from nava_core.text_file import read_text
 from nava_core.voice import AudioError
@@ -28,7 +26,11 @@ from nava_core.voice import AudioError
 from .samples import Sample, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
-MEDIA = (".mp4", ".mov", ".mkv", ".webm", ".wav", ".flac", ".mp3")
+MEDIA = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv",
+    ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".ac3", ".caf", ".mka",
+)  # fmt: skip
+BESIDE = (".txt", ".json")  # what a clip has beside it
 SOUND_SECONDS = 10.0  # of a recording without picture
 
 
@@ -78,9 +80,13 @@ class Source:
 
 
 def find(settings: Settings) -> list[Source]:
-    """All clips of the folder. Raises ValueError with everything that is wrong with them, before any is encoded."""
+    """All clips of the folder; names the files that are none. Raises ValueError with everything that is wrong with them, before any is encoded."""
     folder = Path(settings.clips)
-    media = sorted(p for p in folder.glob("*") if p.suffix.lower() in MEDIA)
+    files = sorted(p for p in folder.glob("*") if p.is_file() and not p.name.startswith("."))
+    media = [p for p in files if p.suffix.lower() in MEDIA]
+    for path in files:
+        if path not in media and (path.suffix.lower() not in BESIDE or not any(m.stem == path.stem for m in media)):
+            print(f"left out: {path.name} is no clip, and belongs to none", flush=True)
     if not media:
         raise ValueError(f"clips: {folder} holds no media ({', '.join(MEDIA)})")
     sources, faults = [], []
@@ -108,11 +114,11 @@ def examine(path: Path, settings: Settings) -> Source:
         raise ValueError(f"{text.name} is empty")
     if prompt.problems:
         raise ValueError(f"{text.name}: {'; '.join(prompt.problems)}")
-    with av.open(str(path)) as container:  # av's errors are OSError or ValueError
-        picture = container.streams.video[0] if container.streams.video else None
-        size = (picture.codec_context.width, picture.codec_context.height) if picture else None
-        has_sound, seconds = bool(container.streams.audio), (container.duration or 0) / av.time_base
-    count = int(seconds * FPS)
+    media = MediaFile(path)
+    size, has_sound, seconds = media.size, media.sound is not None, media.seconds
+    for part in media.left_out:
+        print(f"{path.name}: left out is {part}", flush=True)
+    count = int(seconds * FPS + 1e-3)
     if size and not settings.shortest <= count <= settings.longest:
         raise ValueError(
             f"it lasts {seconds:.2f} s, {count} frames: {settings.shortest} to {settings.longest} are wanted"
@@ -141,50 +147,23 @@ def read_times(path: Path, lines: int, seconds: float) -> list[tuple[float, floa
     return speech
 
 
-def frames_at(path: Path, count: int) -> Iterator[tuple[Tensor, int]]:
-    """(picture `[H, W, 3]` uint8, how often it is shown) for `count` frames at 24 a second; the last one fills up."""
-    shown, last = 0, None
-    with av.open(str(path)) as container:
-        first = None
-        for frame in container.decode(video=0):
-            first = frame.time if first is None else first
-            due = min(count, math.ceil((frame.time - first) * FPS - 1e-3))
-            if last is not None and due > shown:
-                yield last, due - shown
-                shown = due
-            if shown == count:
-                return
-            last = torch.from_numpy(frame.to_ndarray(format="rgb24"))
-    if last is None:
-        raise ValueError(f"{path.name} has no picture that can be decoded")
-    yield last, count - shown
-
-
 def read_picture(path: Path, count: int, size: tuple[int, int]) -> Tensor:
     """`[count, H, W, 3]` in 0..1, scaled to cover `size` (width, height) and centre-cropped."""
     import comfy.utils
 
     parts = []
-    for picture, times in frames_at(path, count):
+    for picture, times in MediaFile(path).frames(FPS, count=count):
         scaled = comfy.utils.common_upscale(picture.movedim(-1, 0)[None].float() / 255, *size, "lanczos", "center")
         parts += [scaled.movedim(1, -1)] * times
     return torch.cat(parts)
 
 
 def read_sound(path: Path) -> tuple[Tensor, int]:
-    """Stereo `[2, N]` and its rate; one channel is doubled, more than two are folded down."""
-    parts = []
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.codec_context.sample_rate)
-        for frame in container.decode(stream):
-            parts += [torch.from_numpy(f.to_ndarray()) for f in resampler.resample(frame)]
-        parts += [torch.from_numpy(f.to_ndarray()) for f in resampler.resample(None)]
-        rate = stream.codec_context.sample_rate
-    if not parts:
-        raise ValueError(f"{path.name} has no sound that can be decoded")
-    return torch.cat(parts, dim=1).expand(2, -1).contiguous(), rate
+    """Stereo `[2, N]`, beginning with the picture, and its rate; one channel is doubled, more than two are folded down."""
+    media = MediaFile(path)
+    if media.sound is None:
+        raise MediaError(f"{path.name} has no sound that can be decoded")
+    return media.stereo(), media.rate
 
 
 class Encoders:
@@ -202,7 +181,7 @@ class Encoders:
         spec.loader.exec_module(sys.modules[name])
         load = importlib.import_module(f"{name}.nodes.load")
         self.text_nodes = importlib.import_module(f"{name}.nodes.text")
-        self.encode_sound = lt.LTXVAudioVAEEncode.execute
+        self.encode_sound = importlib.import_module(f"{name}.nodes.put").encode_sound
 
         def open_with(execute, kind: str, entry: str, *rest):
             path = Path(getattr(settings, entry))
@@ -227,9 +206,7 @@ class Encoders:
     def sound(self, waveform: Tensor, rate: int, steps: int) -> Tensor:
         """Stereo `[2, N]` -> normalised latents as tokens `[steps, 128]`."""
         waveform = fit_length(waveform, math.ceil(steps * rate / AUDIO_RATE))
-        latent = self.encode_sound({"waveform": waveform[None], "sample_rate": rate}, self.audio).result[0]["samples"]
-        tokens = audio_to_tokens(latent)[0, :steps]
-        return F.pad(tokens, (0, 0, 0, steps - len(tokens)))
+        return audio_to_tokens(self.encode_sound(waveform[None], rate, steps, self.audio))[0]
 
     def text(self, text: str) -> tuple[Tensor, list[int]]:
         """Rows `[S, text_dim]` and those of the spoken lines' sentinels."""
@@ -276,10 +253,18 @@ def train(config: dict, folder: Path) -> None:
         raise ValueError(f"{folder} holds samples encoded with another config ({record.name}): choose another --out")
     encoders = Encoders(settings)
     record.write_text(wanted, encoding="utf-8")
+    faults = []
     for i, source in enumerate(sources, 1):
         target = folder / f"{source.media.stem}.safetensors"
         beside = [source.media.with_suffix(s) for s in (source.media.suffix, ".txt", ".json")]
         newest = max(p.stat().st_mtime for p in beside if p.exists())
         if not target.exists() or target.stat().st_mtime < newest:
-            write_shard(target, [encode(source, settings, encoders)])
+            try:
+                write_shard(target, [encode(source, settings, encoders)])
+            except (ValueError, OSError) as error:  # one clip that is broken inside does not end the folder
+                faults.append(str(error) if source.media.name in str(error) else f"{source.media.name}: {error}")
+                print(f"left out: {faults[-1]}", flush=True)
+                continue
         print(f"{i}/{len(sources)} {source.media.name}", flush=True)
+    if faults:
+        raise ValueError("all else is encoded, but these clips cannot be used:\n  " + "\n  ".join(faults))
