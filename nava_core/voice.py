@@ -67,14 +67,14 @@ def prepare(waveform: Tensor, sample_rate: int) -> Tensor:
 
 
 def speaking_from(waveform: Tensor, sample_rate: int) -> int:
-    """The sample from which on the 30 s of `[B, C, N]` are heard that say most: 0, unless a later part holds clearly more sound."""
+    """The sample from which on the 30 s of `[..., C, N]` are heard that say most: 0, unless a later part holds clearly more sound."""
     step = max(1, sample_rate // 10)
     length = round(MAX_SECONDS * sample_rate) // step
     if waveform.shape[-1] <= int(MAX_SECONDS * sample_rate):
         return 0
     count = waveform.shape[-1] // step
     blocks = waveform[..., : count * step].unflatten(-1, (count, step))
-    level = (blocks - blocks.mean(-1, keepdim=True)).square().mean((0, 1, 3)).sqrt()
+    level = (blocks - blocks.mean(-1, keepdim=True)).square().mean(-1).reshape(-1, count).mean(0).sqrt()
     heard = (level > max(SILENT_PEAK / 2, QUIET_SHARE * float(level.max()))).float()
     sums = F.pad(heard.cumsum(0), (1, 0))
     windows = sums[length:] - sums[:-length]

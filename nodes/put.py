@@ -27,6 +27,7 @@ from .formats import AUDIO_CHANNELS, masks_of, streams_of, with_streams
 from .graph import tell
 from .latent import AUDIO_BINS
 from .vae import require_audio_vae, require_video_vae
+from .video import audio_of, frames_of
 
 LENGTHS = AS_LATENT, AS_SOUND = ("as the latent", "as the sound")
 SIZES = TRAINED, OWN = ("nearest trained shape", "as the picture")
@@ -44,11 +45,12 @@ class NavaSoundToLatent(io.ComfyNode):
             "Says how loud the recording is, and whether it is clipped.",
             search_aliases=["audio encode", "sound to video", "lip sync", "audio driven"],
             inputs=[
-                io.Audio.Input("audio", tooltip="A recording of any rate and length; of several, the first is used."),
+                io.Audio.Input("audio", optional=True, tooltip="A recording of any rate and length; of several, the first is used. Or connect video."),
                 io.Vae.Input("audio_vae", tooltip="The LTX-2.3 audio VAE."),
                 io.Latent.Input("latent", tooltip="From NAVA Size and Length or NAVA First Frame: gives the picture's size."),
                 io.Combo.Input("length", options=list(LENGTHS), default=AS_SOUND, tooltip="as the sound: the clip gets as long as the recording. as the latent: the recording is cut, or silence is put after it."),
                 io.Float.Input("start", default=0.0, min=0.0, max=36000.0, step=0.1, tooltip="At which second of the recording the clip begins."),
+                io.Video.Input("video", optional=True, tooltip="Instead of audio: the sound of a video, which begins when it is heard. Get Video Components moves late sound to the beginning."),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent"),
@@ -58,7 +60,11 @@ class NavaSoundToLatent(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, audio, audio_vae, latent, length, start) -> io.NodeOutput:
+    def execute(cls, audio=None, audio_vae=None, latent=None, length=AS_SOUND, start=0.0, video=None) -> io.NodeOutput:
+        if video is not None:
+            if audio is not None:
+                raise ValueError("NavaSoundToLatent, video: audio is connected too. Connect one of them.")
+            audio = audio_of(video, "NavaSoundToLatent, video")
         require_audio_vae(audio_vae, "NavaSoundToLatent, audio_vae")
         picture, sound = streams_of(latent)
         if sound is None:
@@ -147,10 +153,11 @@ class NavaPictureToLatent(io.ComfyNode):
             "it with NAVA Hold to have its sound made.",
             search_aliases=["foley", "video to audio", "video encode", "video to sound"],
             inputs=[
-                io.Image.Input("images", tooltip="Frames, from Get Video Components or NAVA Decode."),
+                io.Image.Input("images", optional=True, tooltip="Frames, from Get Video Components or NAVA Decode. Or connect video."),
                 io.Vae.Input("video_vae", tooltip="The Wan 2.2 video VAE."),
                 io.Float.Input("fps", default=24.0, min=0.1, max=1000.0, step=0.01, tooltip="Frame rate of the frames. Other rates than 24 are changed by repeating or leaving out frames."),
                 io.Combo.Input("size", options=list(SIZES), default=TRAINED, tooltip=f"The trained shape whose aspect is nearest, or the frames' own size, to a multiple of {STEP}. Scaled to cover it and centre-cropped."),
+                io.Video.Input("video", optional=True, tooltip="Instead of images: a video, whose frames are taken when they are shown; fps is then not used. Get Video Components spreads them evenly."),
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent"),
@@ -161,9 +168,13 @@ class NavaPictureToLatent(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, images, video_vae, fps, size) -> io.NodeOutput:
+    def execute(cls, images=None, video_vae=None, fps=24.0, size=TRAINED, video=None) -> io.NodeOutput:
         require_video_vae(video_vae, "NavaPictureToLatent, video_vae")
-        images = pictures_of(images, "NavaPictureToLatent, images")
+        if video is not None:
+            if images is not None:
+                raise ValueError("NavaPictureToLatent, video: images are connected too. Connect one of them.")
+            images, fps = frames_of(video, "NavaPictureToLatent, video")
+        images = pictures_of(images, f"NavaPictureToLatent, {'images' if video is None else 'video'}")
         if size == TRAINED:
             width, height = nearest_trained_shape(images.shape[2], images.shape[1])
         else:

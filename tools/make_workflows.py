@@ -595,8 +595,7 @@ def foley(g: Graph) -> None:
     files = loaders(g)
     g.column("Video")
     video = g.add("LoadVideo", "silent clip", "无声视频", outside="input", file="example.mp4")
-    parts = g.add("GetVideoComponents", video=(video, 0))
-    put = g.add("NavaPictureToLatent", images=(parts, 0), fps=(parts, 2), video_vae=files["video_vae"])
+    put = g.add("NavaPictureToLatent", video=(video, 0), video_vae=files["video_vae"])
     held = g.add("NavaHold", latent=(put, 0), keep="picture")
     g.column("Prompt")
     prompt = text(
