@@ -1,6 +1,7 @@
 """A recording or a video put into a LATENT: where it lies, how long it gets, what is said of it."""
 
 import math
+import subprocess
 
 import pytest
 import torch
@@ -112,3 +113,43 @@ def test_a_video_of_any_rate_and_size(nava, files):
         put_in.execute(images[:0], files["video_vae"], 24.0, "as the picture")
     held = nava("hold").NavaHold.execute(out, "picture", "", "soft", 1.0)[0]
     assert (held["noise_mask"].unbind()[0] == -1).all() and (held["noise_mask"].unbind()[1] == 1).all()
+
+
+def test_a_video_is_taken_by_its_time_stamps(nava, files, tmp_path):
+    """Frames of variable rate show at 24 a second what plays then, and sound that begins later begins later."""
+    from comfy_api.latest._input_impl import VideoFromFile
+
+    source, file = "color=c=black:s=64x64:r=120:d=2.4,drawbox=x=0:y=0:w=64:h=64:color=white:t=fill", tmp_path / "a.mp4"
+    flash = f"{source}:enable='between(t,0.5,0.62)',select='if(lt(t,1),not(mod(n,4)),not(mod(n,15)))'"
+    tone = ["-itsoffset", "0.4", "-f", "lavfi", "-i", "sine=440:d=1"]
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", flash, *tone, "-vsync", "vfr", "-pix_fmt", "yuv420p", file]
+    subprocess.run(list(map(str, command)), check=True)
+    read = nava("video")
+    frames, fps = read.frames_of(VideoFromFile(str(file)), "x")
+    light = frames.mean((1, 2, 3))
+    assert fps == 24 and abs(int((light > 0.5).nonzero()[0]) / 24 - 0.5) < 0.03
+    audio = read.audio_of(VideoFromFile(str(file)), "x")
+    first = int((audio["waveform"][0, 0].abs() > 0.01).nonzero()[0]) / audio["sample_rate"]
+    assert abs(first - 0.4) < 0.03
+    cut = read.frames_of(VideoFromFile(str(file), start_time=0.5, duration=1.0), "x")[0]
+    assert len(cut) == 24 and cut[1].mean() > 0.5
+    picture = nava("put").NavaPictureToLatent
+    out, count, _ = picture.execute(
+        video=VideoFromFile(str(file)), video_vae=files["video_vae"], size="as the picture"
+    ).args
+    assert count >= 57 and out["samples"].unbind()[0].shape[-2:] == (4, 4)
+    with pytest.raises(ValueError, match="connected too"):
+        picture.execute(frames, files["video_vae"], video=VideoFromFile(str(file)))
+
+
+@pytest.mark.parametrize("audio", [None, {"waveform": torch.zeros(1, 2, 0), "sample_rate": RATE}])
+def test_no_sound_is_said_in_a_sentence(nava, files, audio):
+    with pytest.raises(ValueError, match=r"NavaSoundToLatent, audio: th(ere is no sound|e sound is empty)"):
+        put(nava, files, audio, latent_of(nava))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_clips_of_other_channels_are_joined(nava, channels):
+    one, two = torch.rand(5, 16, 16, channels), torch.rand(4, 16, 16, 3)
+    assert nava("join").NavaJoin.execute(one, two, 1, 24.0).args[0].shape == (8, 16, 16, 3)
+    assert nava("join").NavaJoin.execute(two, one, 1, 24.0).args[0].shape == (8, 16, 16, 3)
