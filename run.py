@@ -167,7 +167,9 @@ def main() -> int:
         "test", help="lint and all tests, by two workers; anything more goes to pytest (-k NAME)"
     )
     tests.add_argument(
-        "--newest", action="store_true", help="on the newest parts of ComfyUI: formats, voices, parity, each workflow once"
+        "--newest",
+        action="store_true",
+        help="on the newest parts of ComfyUI: formats, voices, parity, each workflow once",
     )
     three = commands.add_parser("convert", help="write a checkpoint in another number format, in bounded memory")
     three.add_argument("source", type=Path)
