@@ -1,6 +1,7 @@
 """Latents kept in files and taken up again."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ def clip():
 
 @pytest.fixture
 def nodes(nava):
-    return nava("save_latent")
+    return SimpleNamespace(stored=nava("save_latent").stored, restored=nava("load_latent").restored)
 
 
 def test_a_latent_comes_back_whole(nava, nodes, tmp_path):
