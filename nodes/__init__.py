@@ -6,48 +6,48 @@ import logging
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
-NODES = {
-    "load": ("NavaModelLoader",),
-    "lora_streams": ("NavaLoraLoader",),
-    "load ": ("NavaTextEncoderLoader", "NavaVideoVAELoader"),
-    "voice": ("NavaVoiceEncoderLoader", "NavaVoice"),
-    "cast": ("NavaCast",),
-    "compose": ("NavaCompose",),
-    "dialogue": ("NavaDialogue",),
-    "rewrite": ("NavaRewrite",),
-    "text": ("NavaTextEncode",),
-    "latent": ("NavaEmptyLatent",),
-    "first_frame": ("NavaFirstFrame",),
-    "put": ("NavaSoundToLatent", "NavaPictureToLatent"),
-    "hold": ("NavaHold",),
-    "keyframe": ("NavaGuide",),
-    "extend": ("NavaExtend",),
-    "save_latent": ("NavaSaveLatent",),
-    "load_latent": ("NavaLoadLatent",),
-    "attention": ("NavaAttention",),
-    "step_cache": ("NavaStepCache",),
-    "parallel": ("NavaParallel",),
-    "guide": ("NavaGuider",),
-    "sample": ("NavaScheduler", "NavaSamplerSelect"),
-    "decode": ("NavaDecode",),
-    "join": ("NavaJoin",),
-    "storyboard": ("NavaStoryboard",),
-    "training": ("NavaTrainingClip",),
-    "meters": ("NavaSyncMeter", "NavaFixLag"),
-    "voice_meter": ("NavaVoiceMeter",),
-    "best_of": ("NavaBestOf",),
-}  # by module; a module whose nodes do not stand together has a space behind its name
+NODES = (
+    ("load", ("NavaModelLoader",)),
+    ("lora_streams", ("NavaLoraLoader",)),
+    ("load", ("NavaTextEncoderLoader", "NavaVideoVAELoader")),
+    ("voice", ("NavaVoiceEncoderLoader", "NavaVoice")),
+    ("cast", ("NavaCast",)),
+    ("compose", ("NavaCompose",)),
+    ("dialogue", ("NavaDialogue",)),
+    ("rewrite", ("NavaRewrite",)),
+    ("text", ("NavaTextEncode",)),
+    ("latent", ("NavaEmptyLatent",)),
+    ("first_frame", ("NavaFirstFrame",)),
+    ("put", ("NavaSoundToLatent", "NavaPictureToLatent")),
+    ("hold", ("NavaHold",)),
+    ("keyframe", ("NavaGuide",)),
+    ("extend", ("NavaExtend",)),
+    ("save_latent", ("NavaSaveLatent",)),
+    ("load_latent", ("NavaLoadLatent",)),
+    ("attention", ("NavaAttention",)),
+    ("step_cache", ("NavaStepCache",)),
+    ("parallel", ("NavaParallel",)),
+    ("guide", ("NavaGuider",)),
+    ("sample", ("NavaScheduler", "NavaSamplerSelect")),
+    ("decode", ("NavaDecode",)),
+    ("join", ("NavaJoin",)),
+    ("storyboard", ("NavaStoryboard",)),
+    ("training", ("NavaTrainingClip",)),
+    ("meters", ("NavaSyncMeter", "NavaFixLag")),
+    ("voice_meter", ("NavaVoiceMeter",)),
+    ("best_of", ("NavaBestOf",)),
+)  # module, and those of its nodes that stand together
 ROUTES = ("routes", "curves")
 
 
-def found(names: tuple[str, ...]) -> dict[str, object]:
-    """The modules of these names that this ComfyUI can load, and one sentence in the log for each thing that it lacks."""
+def found(wanted) -> dict[str, object]:
+    """The modules of these (module, nodes) that this ComfyUI can load, and one sentence in the log for each thing that it lacks."""
     modules, lacking = {}, {}
-    for name in names:
+    for name, nodes in wanted:
         try:
-            modules[name] = importlib.import_module(f".{name.strip()}", __name__)
+            modules[name] = importlib.import_module(f".{name}", __name__)
         except (ImportError, AttributeError) as error:
-            lacking.setdefault(str(error), []).extend(NODES.get(name, (name,)))
+            lacking.setdefault(str(error), []).extend(nodes)
     for error, nodes in lacking.items():
         logging.error(
             "ComfyUI-NAVA: %s left out, because this ComfyUI (%s) lacks something of theirs (%s). Update ComfyUI-NAVA; "
@@ -66,9 +66,9 @@ def host_version() -> str:
 
 class NavaExtension(ComfyExtension):
     async def on_load(self) -> None:
-        for module in found(ROUTES).values():
+        for module in found([(name, (name,)) for name in ROUTES]).values():
             module.register(PromptServer.instance.routes)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = found(tuple(NODES))
-        return [getattr(modules[name], node) for name, nodes in NODES.items() if name in modules for node in nodes]
+        modules = found(NODES)
+        return [getattr(modules[name], node) for name, nodes in NODES if name in modules for node in nodes]
