@@ -1,5 +1,4 @@
 // The shipped workflows as they open, and blueprints as they are put into a graph: in the editor's language, and with model files that are here.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { sayInstead, setWidget } from "./nava_dom.js";
 import { feed } from "./nava_graph.js";
@@ -14,7 +13,8 @@ const LOADERS = {
   NavaVoiceEncoderLoader: ["encoder_name", "audio_encoders", /vb2\+vox2|^(?!.*nava_).*redimnet/i],
 };
 
-let sets = []; // the small sets, read before anything can be opened: a node's files are chosen before the editor lists missing ones
+let sets = []; // the small sets, and the texts of the shipped workflows by their short names; read before anything can be opened: a node's files are chosen before the editor lists missing ones
+let shipped = {};
 let lastSaid = null; // what was said of the workflow before: it would lie over this one
 
 /** Every widget that a file of ours stores: {node, name, value, write}. Promoted ones are written where they count. */
@@ -93,13 +93,6 @@ function filesHere(kind) {
   return (Array.isArray(spec?.[0]) ? spec[0] : spec?.[1]?.options) ?? [];
 }
 
-/** A shipped workflow as text, in which what somebody has written since is not found; empty where it cannot be had. */
-async function shippedText(name) {
-  const pack = new URL(import.meta.url).pathname.split("/extensions/")[1]?.split("/")[0];
-  const answer = await fetch(api.apiURL(`/workflow_templates/${pack}/${encodeURIComponent(name)}.json`)).catch(() => null);
-  return answer?.ok ? JSON.stringify(await answer.json()) : "";
-}
-
 /** Choose files that are here in place of named ones that are not; the small set's, whole, where NAVA itself is not. */
 function chooseFiles(widgets, workflow) {
   const loaders = widgets.filter((w) => LOADERS[w.node.type]?.[0] === w.name);
@@ -116,8 +109,7 @@ function chooseFiles(widgets, workflow) {
     widget.write(set.files[LOADERS[widget.node.type][1]]);
     delete widget.node.properties.models;
   }
-  const shipped = await shippedText(set.templates[workflow]);
-  const asShipped = (value) => !shipped || shipped.includes(JSON.stringify(value));
+  const asShipped = (value) => shipped[workflow]?.includes(value) ?? true; // else somebody has written it
   const scene = set.scenes[workflow]?.inputs ?? {};
   const wanted = { ...scene, NavaEmptyLatent: [set.size], NavaScheduler: [{ steps: set.steps }] };
   wanted.NavaFirstFrame = [{ size: "as the latent" }];
@@ -165,7 +157,8 @@ let fresh = false; // whether the graph that is being opened is one of ours, as 
 app.registerExtension({
   name: "nava.workflows",
   async setup() {
-    sets = await fetch(new URL("./small_sets.json", import.meta.url)).then((r) => r.json()).catch(() => []);
+    const read = fetch(new URL("./small_sets.json", import.meta.url)).then((r) => r.json());
+    ({ sets, shipped } = await read.catch(() => ({ sets: [], shipped: {} })));
   },
   afterConfigureGraph() {
     if (fresh) moveFromTheMap(app.graph);

@@ -112,7 +112,9 @@ def second(function):
 
 
 def twin(thing):
-    """A copy of a function or callable with variables of its own; what those hold in lists and dicts is copied too."""
+    """A copy of a function or callable with variables of its own, and dicts and objects in them. Lists stay shared: in those things are
+    collected for somebody outside.
+    """
     if isinstance(thing, types.FunctionType) and thing.__closure__:
         cells = [types.CellType(twin(c.cell_contents)) if filled(c) else types.CellType() for c in thing.__closure__]
         copied = types.FunctionType(thing.__code__, thing.__globals__, thing.__name__, thing.__defaults__, tuple(cells))
@@ -120,7 +122,7 @@ def twin(thing):
         return copied
     if isinstance(thing, types.MethodType):
         return types.MethodType(thing.__func__, copy.copy(thing.__self__))
-    if isinstance(thing, list | dict | set) or (
+    if isinstance(thing, dict) or (
         callable(thing)
         and not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType | torch.nn.Module)
     ):

@@ -57,10 +57,15 @@ def install(is_nava) -> None:
         if not isinstance(to_load, NavaKeys):
             return load(lora, to_load, log_missing)
         lora = spelled(lora, {}, "The LoRA")
-        said = left_out(lora, to_load, "This LoRA")
-        if said:
+        loaded = load(lora, to_load, False)
+        if lora and not loaded:
+            logging.warning(
+                "This LoRA has no layer that NAVA has (its first is %s): it changes nothing. Was it made for another model?",
+                next(iter(lora)),
+            )
+        elif said := left_out(lora, to_load, "This LoRA"):
             logging.warning("%s", said)
-        return load(lora, to_load, False)
+        return loaded
 
     @functools.wraps(for_models)
     def load_lora_for_models(model, clip, lora, *args, lora_metadata=None, **kwargs):

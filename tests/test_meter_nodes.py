@@ -72,7 +72,7 @@ def test_sync_meter(nava, clip):
     still = meter(frames[:1].expand(72, -1, -1, -1), audio(sound * 0), 24.0).args
     assert still[:3] == (0.0, 0.0, 0.0)
     assert "F1 not measured" in still[4] and "there is only silence" in still[4]
-    with pytest.raises(ValueError, match="NavaSyncMeter: the sound must be"):
+    with pytest.raises(ValueError, match="NavaSyncMeter, audio: the sound is empty, it has no samples"):
         meter(frames, audio(sound[:, :0]), 24.0)
 
 

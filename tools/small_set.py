@@ -14,7 +14,7 @@ from pathlib import Path
 import tiny
 from environment import ROOT
 from shipped import ALL
-from workflow import set_widgets
+from workflow import load, set_widgets
 
 LOADERS = {  # node -> (input, models folder)
     "NavaModelLoader": ("model_name", "diffusion_models"),
@@ -214,14 +214,27 @@ def chosen() -> SmallSet:
     return MINI if all((MINI_FOLDER / name).is_file() for name in MINI.files.values()) else RANDOM
 
 
-def for_editor() -> list[dict]:
-    """Both sets, for the editor, which chooses among the files that it finds."""
-    return [
+def for_editor() -> dict:
+    """Both sets, for the editor, which chooses among the files that it finds; and the texts that they may stand in for."""
+    sets = [
         {
             "name": s.name, "files": s.files, "steps": s.steps,
             "size": {"width": s.width, "height": s.height, "seconds": s.seconds}, "inputs": s.inputs,
-            "templates": {flow.key: flow.file for flow in ALL},
             "scenes": {key: {"inputs": scene.inputs} for key, scene in s.scenes.items()},
         }
         for s in (MINI, RANDOM)
     ]  # fmt: skip
+    return {"sets": sets, "shipped": {flow.key: texts_of(load(flow.path)) for flow in ALL}}
+
+
+def texts_of(part) -> list[str]:
+    """Every text that the widgets of a workflow store, in both languages, once."""
+    found = []
+    if isinstance(part, list):
+        found = [text for entry in part for text in texts_of(entry)]
+    elif isinstance(part, dict):
+        zh = part.get("nava_zh", {}).get("values", {})
+        own = [*(part.get("widgets_values") or []), *zh.values()]
+        found = [text for text in own if isinstance(text, str)]
+        found += [text for entry in part.values() for text in texts_of(entry)]
+    return list(dict.fromkeys(found))
